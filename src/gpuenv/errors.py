@@ -1,0 +1,118 @@
+"""Every failure a user can meet.
+
+GpuenvError                 exit 2   something unexpected
++-- UsageError              exit 2   wrong flags or arguments
++-- ManifestError           exit 2   pyproject.toml does not say what it should
++-- LockfileError           exit 2   gpuenv.lock cannot be read
++-- NetworkError            exit 2   an index or file host did not answer, or not usefully
+|   +-- OfflineError        exit 2   the network is needed and forbidden
++-- StoreError              exit 2   the store or a view cannot be read or written
++-- NoSolution              exit 1   no set of distributions satisfies the project
++-- StaleLock               exit 1   gpuenv.lock does not answer pyproject.toml
++-- IntegrityError          exit 1   bytes are not what the index or the lock says
++-- ArchiveError            exit 1   an archive is damaged or tries something it must not
++-- Misfit                  exit 1   this machine does not fit the target
+|   +-- InterpreterMissing  exit 1   no interpreter of the target's Python
++-- Occupied                exit 1   something that gpuenv did not make is in the way
+
+The exit code stands on the class, hints on the instance; `cli` is the only place that catches them.
+"""
+
+from collections.abc import Sequence
+
+
+class GpuenvError(Exception):
+    """A failure in the user's words: one message, the chain of causes, at most three pasteable hints."""
+
+    exit_code = 2
+    kind = "error"
+
+    def __init__(self, message: str, *, causes: Sequence[str] = (), hints: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.causes = tuple(causes)
+        self.hints = tuple(hints)[:3]
+
+
+class UsageError(GpuenvError):
+    """Wrong flags or arguments."""
+
+    kind = "usage"
+
+
+class ManifestError(GpuenvError):
+    """pyproject.toml does not say what it should."""
+
+    kind = "manifest"
+
+
+class LockfileError(GpuenvError):
+    """gpuenv.lock cannot be read."""
+
+    kind = "lockfile"
+
+
+class NetworkError(GpuenvError):
+    """An index or file host did not answer, or not usefully."""
+
+    kind = "network"
+
+
+class OfflineError(NetworkError):
+    """The network is needed and forbidden."""
+
+    kind = "offline"
+
+
+class StoreError(GpuenvError):
+    """The store or a view cannot be read or written."""
+
+    kind = "store"
+
+
+class NoSolution(GpuenvError):
+    """No set of distributions satisfies the project."""
+
+    exit_code = 1
+    kind = "no-solution"
+
+
+class StaleLock(GpuenvError):
+    """gpuenv.lock does not answer pyproject.toml."""
+
+    exit_code = 1
+    kind = "stale-lock"
+
+
+class IntegrityError(GpuenvError):
+    """Bytes are not what the index or the lock says."""
+
+    exit_code = 1
+    kind = "integrity"
+
+
+class ArchiveError(GpuenvError):
+    """An archive is damaged or tries something it must not."""
+
+    exit_code = 1
+    kind = "archive"
+
+
+class Misfit(GpuenvError):
+    """This machine does not fit the target."""
+
+    exit_code = 1
+    kind = "misfit"
+
+
+class InterpreterMissing(Misfit):
+    """No interpreter of the target's Python."""
+
+    kind = "interpreter-missing"
+
+
+class Occupied(GpuenvError):
+    """Something that gpuenv did not make is in the way."""
+
+    exit_code = 1
+    kind = "occupied"

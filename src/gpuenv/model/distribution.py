@@ -1,0 +1,99 @@
+"""What an index offers: pages, releases, wheel files and their metadata.
+
+These are msgspec structs, encoded as arrays, because the index cache holds thousands of them decoded.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class WheelFile(msgspec.Struct, frozen=True, array_like=True):
+    """One wheel on an index page (PEP 503, 592, 658, 691, 700, 714), or a wheel named by a direct URL.
+
+    url: absolute, without credentials; `file://` for wheels in folders.
+    sha256: lower-case hex, None if the index does not say.
+    size: bytes, None if the index does not say.
+    uploaded: UTC instant `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, None if the index does not say.
+    yanked: None if not yanked, else the reason (possibly empty).
+    metadata_sha256: None if no metadata file is offered, "" if one is offered without a digest.
+    """
+
+    filename: str
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+    requires_python: str | None = None
+    uploaded: str | None = None
+    yanked: str | None = None
+    metadata_sha256: str | None = None
+
+    @property
+    def tags(self) -> str:
+        """The compressed tag triple of the file name, `py3-none-any` (PEP 425)."""
+        return "-".join(self.filename.removesuffix(".whl").rsplit("-", 3)[1:])
+
+    @property
+    def build(self) -> tuple[int, str]:
+        """The build tag as the wheel specification sorts it; `(-1, "")` where there is none."""
+        parts = self.filename.split("-")
+        if len(parts) != 6:
+            return (-1, "")
+        rest = parts[2].lstrip("0123456789")
+        return (int(parts[2][: len(parts[2]) - len(rest)] or 0), rest)
+
+    @property
+    def key(self) -> str:
+        """What the file's facts are stored under: its sha256, or its URL while no digest is known."""
+        return self.sha256 or self.url
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True):
+    """One version of a distribution on one page: its wheels, and whether a source distribution exists.
+
+    version: canonical text (PEP 440).
+    """
+
+    version: str
+    wheels: tuple[WheelFile, ...]
+    sdist: bool = False
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """What the indexes know about one name: releases, newest first. No releases: no index knows the name.
+
+    index: name of the index that served the page, "" where none did.
+    skipped: how many files had names that no standard can read.
+    """
+
+    name: str
+    index: str
+    releases: tuple[Release, ...]
+    skipped: int = 0
+
+
+class Metadata(msgspec.Struct, frozen=True, array_like=True):
+    """The part of a wheel's core metadata (PEP 566, 643) that a solve needs.
+
+    requires: Requires-Dist lines that may apply without any extra.
+    by_extra: lines that can apply only when the extra (normalised) is asked for.
+    extras: Provides-Extra, normalised.
+    """
+
+    name: str
+    version: str
+    requires_python: str | None
+    requires: tuple[str, ...]
+    by_extra: dict[str, tuple[str, ...]]
+    extras: tuple[str, ...]
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """Everything that a solve for one target may look at; it grows between solves, never during one.
+
+    pages: by normalised name. metadata: by `WheelFile.key`. direct: wheels behind direct URLs, by URL as written.
+    """
+
+    pages: Mapping[str, Page]
+    metadata: Mapping[str, Metadata]
+    direct: Mapping[str, WheelFile]

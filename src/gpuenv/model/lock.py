@@ -1,0 +1,96 @@
+"""gpuenv.lock as values: artifacts once, targets that refer to them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpuenv.model.target import Target
+
+__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "environment_digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedArtifact:
+    """One wheel: where it came from and what its bytes are.
+
+    index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
+    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes.
+    """
+
+    filename: str
+    name: str
+    version: str
+    index: str | None
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPackage:
+    """One distribution of one target: its artifact (by file name) and what it requires there.
+
+    requires: keys (`numpy`, `fastapi[standard]`), sorted. extras: the same for each extra that was asked for.
+    """
+
+    name: str
+    artifact: str
+    requires: tuple[str, ...]
+    extras: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class LockedTarget:
+    """The solution for one target.
+
+    roots: what was asked for, as keys: under `project`, `extra:NAME` and `group:NAME`.
+    """
+
+    target: Target
+    roots: Mapping[str, tuple[str, ...]]
+    packages: Mapping[str, LockedPackage]
+
+    def reachable(self, roots: frozenset[str]) -> tuple[LockedPackage, ...]:
+        """The packages that the named roots need, sorted by name."""
+        seen: set[str] = set()
+        todo = [key for root in sorted(roots) for key in self.roots.get(root, ())]
+        while todo:
+            key = todo.pop()
+            if key in seen:
+                continue
+            seen.add(key)
+            name, _, extra = key.removesuffix("]").partition("[")
+            package = self.packages[name]
+            todo += package.extras.get(extra, ()) if extra else package.requires
+            todo.append(name)
+        return tuple(self.packages[name] for name in sorted({key.partition("[")[0] for key in seen}))
+
+
+@dataclass(frozen=True, slots=True)
+class LockedIndex:
+    """An index that artifacts came from. location: None for the default index, whatever a machine calls it."""
+
+    name: str
+    location: str | None
+    folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A decoded gpuenv.lock.
+
+    inputs: what the manifest said, as plain TOML values (`lock.freshness.inputs_of`).
+    exclude_newer: the instant that was used, or None.
+    """
+
+    inputs: Mapping[str, object]
+    exclude_newer: str | None
+    indexes: tuple[LockedIndex, ...]
+    artifacts: Mapping[str, LockedArtifact]
+    targets: Mapping[str, LockedTarget]
+
+
+def environment_digest(python: str, sha256s: list[str]) -> str:
+    """The digest over the inputs that decide the installed bytes: the Python tag and every artifact's digest."""
+    text = "\n".join(["gpuenv environment 1", python, *sorted(sha256s)])
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,67 @@
+"""What the user wrote in pyproject.toml, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpuenv.model.requirement import Requirement
+from gpuenv.model.target import Target
+
+__all__ = ["Index", "Manifest", "Source"]
+
+DEFAULT_INDEX = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A place that distributions come from: a simple API by URL, or a folder of wheels.
+
+    name: `default` is the one that pip's configuration or a library's constant names.
+    location: absolute URL, or the folder as written (relative to the project).
+    packages: name patterns (fnmatch on normalised names) that come from here and from nowhere else.
+    targets: only these targets look here; empty: all do. explicit: only for names that `sources` sends here.
+    default: replaces the default index.
+    """
+
+    name: str
+    location: str
+    folder: bool = False
+    explicit: bool = False
+    default: bool = False
+    packages: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one package comes from: an index by name, or a wheel by URL or path; `target` None means every target."""
+
+    package: str
+    index: str | None = None
+    url: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A decoded pyproject.toml.
+
+    dependencies, extras, groups: requirements in the order written; groups have their includes (PEP 735) expanded.
+    exclude_newer: an instant (`2026-11-01T00:00:00Z`) or a span (`7 days`), as written.
+    builds: the project has a [build-system] and would be installed itself.
+    configured: [tool.gpuenv] names targets; if not, `targets` holds the one documented default.
+    """
+
+    name: str
+    requires_python: str
+    dependencies: tuple[Requirement, ...]
+    extras: Mapping[str, tuple[Requirement, ...]]
+    groups: Mapping[str, tuple[Requirement, ...]]
+    default_groups: tuple[str, ...]
+    targets: Mapping[str, Target]
+    indexes: tuple[Index, ...]
+    sources: tuple[Source, ...]
+    constraints: tuple[Requirement, ...]
+    overrides: tuple[Requirement, ...]
+    exclude_newer: str | None
+    builds: bool
+    configured: bool
