@@ -21,10 +21,12 @@ class Interpreter:
 
     @property
     def minor(self) -> str:
+        """`3.12`."""
         return ".".join(self.version.split(".")[:2])
 
     @property
     def tag(self) -> str:
+        """`3.12`, or `3.13t` without the GIL."""
         return self.minor + ("t" if self.free_threaded else "")
 
     def serves(self, python: str) -> bool:

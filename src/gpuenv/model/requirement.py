@@ -1,7 +1,7 @@
 """What someone asks for: a name, extras, versions or a URL, and when (PEP 508)."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement
@@ -32,7 +32,7 @@ class Requirement:
         return f"{self.name}{extras}{where}{when}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_requirement(text: str) -> Requirement:
     """Decode a PEP 508 requirement; raises InvalidRequirement."""
     parsed = _Parsed(text)
@@ -49,12 +49,12 @@ def _text(specifier: SpecifierSet) -> str:
     return ",".join(sorted(str(part) for part in specifier))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _marker(text: str) -> Marker:
     return Marker(text)
 
 
-@lru_cache(maxsize=None)
+@cache
 def evaluate_marker(text: str, environment: tuple[tuple[str, str], ...], extra: str = "") -> bool:
     """Is the PEP 508 marker true in `environment` (sorted pairs, `Target.marker_environment`) for one extra?"""
     return _marker(text).evaluate({**dict(environment), "extra": extra})

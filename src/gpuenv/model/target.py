@@ -1,7 +1,7 @@
 """A machine to solve for, named in the manifest: platform, libc, Python, GPUs and accelerator levels."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 from packaging import tags as _tags
 
@@ -53,20 +53,24 @@ class Target:
 
     @property
     def arch(self) -> str:
+        """The machine part of the platform, `x86_64`."""
         return self.platform.split("-", 1)[1]
 
     @property
     def python_minor(self) -> tuple[int, int]:
+        """`(3, 12)`."""
         major, minor = self.python.rstrip("t").split(".")[:2]
         return int(major), int(minor)
 
     @property
     def python_full(self) -> str:
+        """`3.12.4`; `.0` where the target names no patch."""
         text = self.python.rstrip("t")
         return text if text.count(".") == 2 else f"{text}.0"
 
     @property
     def free_threaded(self) -> bool:
+        """Is it a build without the GIL (PEP 703)?"""
         return self.python.endswith("t")
 
     @cached_property
@@ -110,7 +114,7 @@ class Target:
         return {}
 
     def tag_rank(self, tags: str) -> int | None:
-        """How well a wheel's compressed tag triple (`cp312-cp312-manylinux_2_17_x86_64`) fits: 0 is best, None never."""
+        """How well a wheel's compressed tag triple (`py3-none-any`) fits: 0 is best, None never (PEP 425)."""
         known = self._known_ranks
         if tags not in known:
             ranks = self._tag_ranks
@@ -137,6 +141,6 @@ class Target:
         return [*found, f"linux_{arch}"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _expand(tags: str) -> tuple[_tags.Tag, ...]:
     return tuple(sorted(_tags.parse_tag(tags), key=str))

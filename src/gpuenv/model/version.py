@@ -1,7 +1,7 @@
 """Versions, specifiers and names: the door to `packaging` (PEP 440, PEP 503, PEP 685)."""
 
 import re
-from functools import lru_cache
+from functools import cache
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -20,19 +20,19 @@ __all__ = [
 _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 
 
-@lru_cache(maxsize=None)
+@cache
 def normal_name(name: str) -> str:
     """The normalised form of a distribution or extra name (PEP 503, 685)."""
     return name if _NORMAL.match(name) else canonicalize_name(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_version(text: str) -> Version:
     """Parse a PEP 440 version; raises InvalidVersion."""
     return Version(text)
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_specifier(text: str) -> SpecifierSet:
     """Parse a PEP 440 specifier set; raises InvalidSpecifier."""
     return SpecifierSet(text)

@@ -1,0 +1,85 @@
+"""What a solve answers: a Solution, a Conflict, or what it must be told before it can say (Missing)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gpuenv.model.distribution import WheelFile
+
+__all__ = ["Conflict", "Demand", "Missing", "Pin", "Refusal", "Solution"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One distribution of a solution.
+
+    index: the index it came from, None for a direct URL. requires, extras: keys (`numpy`, `fastapi[standard]`) that
+    it requires on this target, alone and for each extra that was asked for.
+    """
+
+    name: str
+    version: str
+    wheel: WheelFile
+    index: str | None
+    requires: tuple[str, ...]
+    extras: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Every requirement is met: one pin a name. roots: the keys asked for, by `project`, `extra:X`, `group:X`."""
+
+    pins: Mapping[str, Pin]
+    roots: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The solve cannot go on before these are in the catalog.
+
+    pages: names. wheels: files whose metadata is wanted; the first is needed, the rest likely. direct: URLs.
+    """
+
+    pages: tuple[str, ...] = ()
+    wheels: tuple[WheelFile, ...] = ()
+    direct: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One link of a chain: who requires what. version: of `parent`, "" for the project and its settings.
+
+    tried: how many versions of the parent were found to require something of the same name.
+    """
+
+    parent: str
+    version: str
+    requires: str
+    tried: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that the demands admit but the target does not, and the fact that forbids it."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """No solution: the node that cannot be had, the chains of demands that lead to it, and what was refused.
+
+    subject: the key of the node. known: an index knows the name. newest: its newest version, "" if there is none.
+    refusals: newest first. provides: what the target brings, for nodes that the target itself satisfies.
+    roots: the fewest root requirements that conflict.
+    """
+
+    target: str
+    subject: str
+    chains: tuple[tuple[Demand, ...], ...]
+    known: bool
+    newest: str
+    refusals: tuple[Refusal, ...]
+    provides: str = ""
+    roots: tuple[str, ...] = ()

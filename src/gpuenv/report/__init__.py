@@ -1,0 +1,1 @@
+"""Values in, words out: conflict prose, differences, plans, progress, JSON. Decides nothing."""

@@ -1,0 +1,7 @@
+"""The solver: requirements, target, catalog and preferences in; Solution, Conflict or Missing out. Pure."""
+
+from gpuenv.solve.offers import Offers
+from gpuenv.solve.solver import solve
+from gpuenv.solve.task import Task
+
+__all__ = ["Offers", "Task", "solve"]

@@ -1,0 +1,247 @@
+"""Teaches resolvelib what our needs and candidates are; the only file that knows both vocabularies."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from resolvelib import AbstractProvider
+
+from gpuenv.model.answer import Missing
+from gpuenv.model.distribution import Metadata, WheelFile
+from gpuenv.model.requirement import InvalidRequirement, Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.target import Target
+from gpuenv.model.version import parse_version
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.offers import Offers, admits
+from gpuenv.solve.preference import Order
+from gpuenv.solve.task import Task
+
+__all__ = ["PYTHON", "NotKnownYet", "Provider"]
+
+PYTHON = Key(Kind.HOST, "python")
+_LOOKAHEAD = 50
+
+
+class NotKnownYet(Exception):  # noqa: N818 (not an error: it leaves the search to gather)
+    """The search met something that is not in the catalog; carries what."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+
+class Provider(AbstractProvider[Need, Candidate, Key]):
+    """resolvelib's questions answered from a `Task`: pure, lazy, memoised, one instance a solve."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._environment = task.target.marker_environment
+        self._offers: dict[str, Offers] = {}
+        self._candidates: dict[tuple[Key, str], Candidate] = {}
+        self._dependencies: dict[Candidate, tuple[Need, ...]] = {}
+        self._constraints: dict[str, list[str]] = defaultdict(list)
+        for constraint in task.constraints:
+            if self._applies(constraint.marker):
+                self._constraints[constraint.name].append(constraint.specifier)
+        self._overrides: dict[str, list[Requirement]] = defaultdict(list)
+        for override in task.overrides:
+            self._overrides[override.name].append(override)
+        self.order = Order()
+        self.root_needs: list[Need] = []
+        self.warnings: dict[str, None] = {}
+
+    # what resolvelib asks
+
+    def identify(self, requirement_or_candidate: Need | Candidate) -> Key:
+        """The key of a need or candidate."""
+        return requirement_or_candidate.key
+
+    def get_preference(self, identifier: Key, *args: Any, **kwargs: Any) -> int:
+        """Constant: `narrow_requirement_selection` has already chosen."""
+        return 0
+
+    def narrow_requirement_selection(
+        self,
+        identifiers: Iterable[Key],
+        resolutions: Mapping[Key, Candidate],
+        candidates: Mapping[Key, Iterator[Candidate]],
+        information: Mapping[Key, Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> Iterable[Key]:
+        """The one node to decide next; `preference.Order` holds the taste."""
+        return [self.order.next(identifiers, information, backtrack_causes)]
+
+    def find_matches(
+        self,
+        identifier: Key,
+        requirements: Mapping[Key, Iterator[Need]],
+        incompatibilities: Mapping[Key, Iterator[Candidate]],
+    ) -> Callable[[], Iterator[Candidate]]:
+        """Candidates that meet every need on the node, best first, computed as they are asked for."""
+        needs = list(requirements[identifier])
+        if identifier.detail and identifier.base in requirements:
+            needs += requirements[identifier.base]
+        refused = set(incompatibilities[identifier])
+
+        def matches() -> Iterator[Candidate]:
+            for candidate in self._matches(identifier, needs):
+                if candidate not in refused:
+                    yield candidate
+
+        return matches
+
+    def is_satisfied_by(self, requirement: Need, candidate: Candidate) -> bool:
+        """Does the candidate meet the need?"""
+        if requirement.exact is not None:
+            return candidate is requirement.exact
+        if requirement.url is not None:
+            return candidate.wheel is not None and candidate.wheel == self.direct(requirement.url)
+        return not requirement.specifier or admits(requirement.specifier, str(candidate.version))
+
+    def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
+        """What the candidate alone requires on this target."""
+        known = self._dependencies.get(candidate)
+        if known is None:
+            known = self._dependencies[candidate] = tuple(self._requires(candidate))
+            self.order.seen(known)
+        return known
+
+    # how it is answered
+
+    def needs_of(self, requirement: Requirement, text: str, origin: str = "", extra: str = "") -> Iterator[Need]:
+        """The needs that one requirement states, after overrides, on this target."""
+        if not self._applies(requirement.marker, extra):
+            return
+        for stated in self._overridden(requirement):
+            keys = [Key(Kind.DISTRIBUTION, stated.name)]
+            keys += [Key(Kind.DISTRIBUTION, stated.name, wanted) for wanted in stated.extras]
+            for key in keys:
+                yield Need(key, stated.specifier, url=stated.url, text=text, origin=origin)
+
+    def offers(self, name: str) -> Offers:
+        """The page of a name as the target sees it; leaves the search if the page is not known yet."""
+        if name not in self._offers:
+            page = self._task.catalog.pages.get(name)
+            if page is None:
+                raise NotKnownYet(Missing(pages=(name,)))
+            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer)
+        return self._offers[name]
+
+    def specifiers(self, name: str, needs: Iterable[Need]) -> list[str]:
+        """All version specifiers that bear on a name: the needs' own and the project's constraints."""
+        return [need.specifier for need in needs] + self._constraints[name]
+
+    def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
+        """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
+        return self._dependencies
+
+    @property
+    def target(self) -> Target:
+        """The target of the task."""
+        return self._task.target
+
+    def _overridden(self, requirement: Requirement) -> Iterator[Requirement]:
+        overrides = self._overrides.get(requirement.name)
+        if overrides is None:
+            yield requirement
+            return
+        for override in overrides:
+            if self._applies(override.marker):
+                extras = tuple(sorted({*requirement.extras, *override.extras}))
+                yield Requirement(override.name, extras, override.specifier, override.url, None)
+
+    def _applies(self, marker: str | None, extra: str = "") -> bool:
+        return marker is None or evaluate_marker(marker, self._environment, extra)
+
+    def _matches(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
+        exact = {need.exact for need in needs if need.exact is not None}
+        if exact:
+            found: Iterable[Candidate] = exact if len(exact) == 1 else ()
+        elif key.kind is Kind.HOST:
+            found = self._host(key)
+        elif urls := {need.url for need in needs if need.url is not None}:
+            found = self._by_url(key, sorted(urls))
+        else:
+            found = self._by_version(key, needs)
+        for candidate in found:
+            if all(self.is_satisfied_by(need, candidate) for need in needs if need.key == key):
+                yield candidate
+
+    def _host(self, key: Key) -> Iterator[Candidate]:
+        if key == PYTHON:
+            yield self._candidate(key, self._task.target.python_full, None)
+
+    def _by_url(self, key: Key, urls: list[str]) -> Iterator[Candidate]:
+        wheels = {self.direct(url) for url in urls}
+        if len(wheels) == 1:
+            wheel = wheels.pop()
+            version = str(parse_version(wheel.filename.split("-")[1]))
+            if self._task.target.tag_rank(wheel.tags) is not None:
+                yield self._candidate(key, version, wheel)
+
+    def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
+        offers = self.offers(key.name)
+        kept = self._task.kept.get(key.name, ())
+        for release, wheel in offers.choices(self.specifiers(key.name, needs), kept):
+            yield self._candidate(key, release.version, wheel, offers.page.index)
+
+    def direct(self, url: str) -> WheelFile:
+        """The wheel behind a direct URL; leaves the search if it is not known yet."""
+        wheel = self._task.catalog.direct.get(url)
+        if wheel is None:
+            raise NotKnownYet(Missing(direct=(url,)))
+        return wheel
+
+    def _candidate(self, key: Key, version: str, wheel: WheelFile | None, index: str | None = None) -> Candidate:
+        interned = (key, wheel.url if wheel else version)
+        candidate = self._candidates.get(interned)
+        if candidate is None:
+            base = self._candidate(key.base, version, wheel, index) if key.detail else None
+            candidate = Candidate(key, parse_version(version), wheel, index, base=base)
+            self._candidates[interned] = candidate
+        return candidate
+
+    def _requires(self, candidate: Candidate) -> Iterator[Need]:
+        if candidate.wheel is None:
+            return
+        metadata = self._metadata(candidate, candidate.wheel)
+        extra = candidate.key.detail
+        if not extra:
+            if metadata.requires_python and candidate.wheel.requires_python is None:
+                yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
+            lines = metadata.requires
+        else:
+            yield Need(candidate.key.base, exact=candidate.base)
+            lines = metadata.by_extra.get(extra, ())
+            if extra not in metadata.extras:
+                self.warnings[f"{metadata.name} {metadata.version} has no extra `{extra}`"] = None
+        for line in lines:
+            try:
+                requirement = parse_requirement(line)
+            except InvalidRequirement:
+                self.warnings[f"{metadata.name} {metadata.version} has an unreadable requirement: `{line}`"] = None
+                continue
+            yield from self.needs_of(requirement, _short(requirement), extra=extra)
+
+    def _metadata(self, candidate: Candidate, wheel: WheelFile) -> Metadata:
+        metadata = self._task.catalog.metadata.get(wheel.key)
+        if metadata is None:
+            raise NotKnownYet(Missing(wheels=(wheel, *self._lookahead(candidate))))
+        return metadata
+
+    def _lookahead(self, candidate: Candidate) -> Iterator[WheelFile]:
+        """Wheels whose metadata is likely wanted next: the more versions of a name were tried, the more."""
+        if candidate.index is None:
+            return
+        offers = self.offers(candidate.key.name)
+        known, coming = 0, []
+        for release, wheel in offers.choices(self._constraints[candidate.key.name]):
+            if wheel.key in self._task.catalog.metadata:
+                known += 1
+            elif parse_version(release.version) < candidate.version:
+                coming.append(wheel)
+        yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
+
+
+def _short(requirement: Requirement) -> str:
+    return str(Requirement(requirement.name, requirement.extras, requirement.specifier, requirement.url, None))

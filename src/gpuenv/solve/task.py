@@ -1,0 +1,29 @@
+"""One question to the solver, complete: what is asked, for which target, from which catalog, with which preferences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gpuenv.model.distribution import Catalog
+from gpuenv.model.requirement import Requirement
+from gpuenv.model.target import Target
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Everything that `solve` may look at.
+
+    roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name (the old lock's,
+    then other targets'). exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
+    """
+
+    project: str
+    requires_python: str
+    roots: Mapping[str, tuple[Requirement, ...]]
+    target: Target
+    catalog: Catalog
+    constraints: tuple[Requirement, ...] = ()
+    overrides: tuple[Requirement, ...] = ()
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exclude_newer: str | None = None
