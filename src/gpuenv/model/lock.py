@@ -1,12 +1,12 @@
 """gpuenv.lock as values: artifacts once, targets that refer to them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpuenv.model.target import Target
 
-__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "environment_digest"]
+__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class LockedArtifact:
     """One wheel: where it came from and what its bytes are.
 
     index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
-    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes.
+    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes, None if nobody said.
     """
 
     filename: str
@@ -23,7 +23,7 @@ class LockedArtifact:
     index: str | None
     url: str
     sha256: str
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,9 @@ class Lock:
     artifacts: Mapping[str, LockedArtifact]
     targets: Mapping[str, LockedTarget]
 
-
-def environment_digest(python: str, sha256s: list[str]) -> str:
-    """The digest over the inputs that decide the installed bytes: the Python tag and every artifact's digest."""
-    text = "\n".join(["gpuenv environment 1", python, *sorted(sha256s)])
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    def environment(self, locked: LockedTarget, packages: Iterable[LockedPackage]) -> str:
+        """The digest over what decides the installed bytes: the Python tag and the digest of every artifact."""
+        digests = sorted(self.artifacts[package.artifact].sha256 for package in packages)
+        minor = "{}.{}".format(*locked.target.python_minor) + ("t" if locked.target.free_threaded else "")
+        text = "\n".join(["gpuenv environment 1", minor, *digests])
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

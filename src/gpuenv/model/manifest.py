@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.target import Target
 
-__all__ = ["Index", "Manifest", "Source"]
+__all__ = ["DEFAULT_INDEX", "Index", "Manifest", "Source", "without_credentials"]
 
 DEFAULT_INDEX = "default"
+
+
+def without_credentials(url: str) -> str:
+    """The URL without user name and password (RFC 3986, userinfo)."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,11 @@ class Index:
     default: bool = False
     packages: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+
+    @property
+    def public_location(self) -> str:
+        """The location as it may be written down: without credentials."""
+        return self.location if self.folder else without_credentials(self.location)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,8 @@ def _refused(subject: str, refusals: Sequence[Refusal]) -> Iterable[str]:
     for reason, versions in list(by_reason.items())[:_SHOWN_REFUSALS]:
         shown = versions[0] if len(versions) == 1 else f"{versions[0]} (and {len(versions) - 1} older)"
         yield f"{subject} {shown} {reason}"
-    if hidden := len(by_reason) - _SHOWN_REFUSALS:
-        if hidden > 0:
-            yield f"{hidden} more kinds of refusal are left out"
+    if (hidden := len(by_reason) - _SHOWN_REFUSALS) > 0:
+        yield f"{hidden} more kinds of refusal are left out"
 
 
 def _hints(conflict: Conflict) -> Iterable[str]:
@@ -77,7 +76,8 @@ def _hints(conflict: Conflict) -> Iterable[str]:
     if "yanked" in reasons:
         yield f"to take a yanked version all the same, pin it: {conflict.subject}=={_yanked(conflict)}"
     if len(conflict.chains) > 1 and not conflict.refusals:
-        yield f'if you know better, decide yourself: overrides = ["{conflict.subject}=={conflict.newest}"] in [tool.gpuenv]'
+        override = f'overrides = ["{conflict.subject}=={conflict.newest}"]'
+        yield f"if you know better, decide yourself: {override} in [tool.gpuenv]"
 
 
 def _yanked(conflict: Conflict) -> str:

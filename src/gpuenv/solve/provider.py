@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from resolvelib import AbstractProvider
@@ -22,7 +23,7 @@ PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
 
 
-class NotKnownYet(Exception):  # noqa: N818 (not an error: it leaves the search to gather)
+class NotKnownYet(Exception):
     """The search met something that is not in the catalog; carries what."""
 
     def __init__(self, missing: Missing) -> None:
@@ -94,8 +95,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """Does the candidate meet the need?"""
         if requirement.exact is not None:
             return candidate is requirement.exact
-        if requirement.url is not None:
-            return candidate.wheel is not None and candidate.wheel == self.direct(requirement.url)
+        if requirement.url is not None and candidate.wheel != self.direct(requirement.url):
+            return False
         return not requirement.specifier or admits(requirement.specifier, str(candidate.version))
 
     def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
@@ -141,6 +142,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         return self._task.target
 
     def _overridden(self, requirement: Requirement) -> Iterator[Requirement]:
+        if (url := self._task.sources.get(requirement.name)) is not None:
+            requirement = replace(requirement, url=url)
         overrides = self._overrides.get(requirement.name)
         if overrides is None:
             yield requirement

@@ -15,7 +15,7 @@ class Task:
     """Everything that `solve` may look at.
 
     roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name (the old lock's,
-    then other targets'). exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
+    then other targets'). sources: names that come from a URL, whoever asks for them. exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
     """
 
     project: str
@@ -26,4 +26,5 @@ class Task:
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     exclude_newer: str | None = None

@@ -1,0 +1,120 @@
+"""Lock -> text: same lock, same bytes."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage
+from gpuenv.model.target import Target
+from gpuenv.toml.write import Value, inline, key, quote
+
+__all__ = ["VERSION", "encode", "facts_of"]
+
+VERSION = 1
+
+
+def encode(lock: Lock) -> str:
+    """The text of gpuenv.lock."""
+    bases = {index.name: _base(index, lock.artifacts.values()) for index in lock.indexes}
+    return "\n".join([*_head(lock), *_indexes(lock, bases), *_artifacts(lock, bases), *_targets(lock)]) + "\n"
+
+
+def facts_of(target: Target) -> dict[str, Value]:
+    """What the manifest says of a target, as TOML, without what it leaves open."""
+    facts: dict[str, Value | None] = {
+        "platform": target.platform,
+        "python": target.python,
+        "glibc": target.glibc,
+        "musl": target.musl,
+        "macos": target.macos,
+        "gpu": list(target.gpu) or None,
+        "cuda": target.cuda,
+        "driver": target.driver,
+        "rocm": target.rocm,
+        "cpu-fallback": target.cpu_fallback or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _head(lock: Lock) -> Iterator[str]:
+    yield "# Made by gpuenv; edit pyproject.toml and run `gpuenv lock`."
+    yield f"version = {VERSION}"
+    if lock.exclude_newer:
+        yield f"exclude-newer = {quote(lock.exclude_newer)}"
+    yield ""
+    yield "[inputs]"
+    for name, value in lock.inputs.items():
+        yield from _input(name, value)
+
+
+def _input(name: str, value: object) -> Iterator[str]:
+    """Lists and tables get a line an item, so that a changed requirement is a changed line."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            yield from _input(f"{name}.{key(inner)}", item)
+    elif isinstance(value, list):
+        yield f"{name} = ["
+        yield from (f"  {inline(item)}," for item in value)
+        yield "]"
+    else:
+        yield f"{name} = {inline(value)}"  # type: ignore[arg-type]  # inputs_of makes plain TOML values
+
+
+def _indexes(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
+    for index in lock.indexes:
+        yield ""
+        yield "[[index]]"
+        yield f"name = {quote(index.name)}"
+        if index.location is not None:
+            yield f"{'path' if index.folder else 'url'} = {quote(index.location)}"
+        if bases[index.name]:
+            yield f"files = {quote(bases[index.name])}"
+
+
+def _artifacts(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
+    yield ""
+    yield "[artifacts]"
+    for identity, artifact in sorted(lock.artifacts.items()):
+        base = bases.get(artifact.index or "", "")
+        where: dict[str, Value] = {"index": artifact.index} if artifact.index else {}
+        if artifact.index and artifact.url.startswith(base):
+            where["path"] = artifact.url.removeprefix(base)
+        else:
+            where["url"] = artifact.url
+        size: dict[str, Value] = {} if artifact.size is None else {"size": artifact.size}
+        yield f"{quote(identity)} = {inline({**where, 'sha256': artifact.sha256, **size})}"
+
+
+def _targets(lock: Lock) -> Iterator[str]:
+    for name, locked in sorted(lock.targets.items()):
+        yield ""
+        yield f"[targets.{key(name)}]"
+        for fact, value in facts_of(locked.target).items():
+            yield f"{fact} = {inline(value)}"
+        yield f"environment = {quote(lock.environment(locked, locked.packages.values()))}"
+        yield f"roots = {inline({root: list(keys) for root, keys in sorted(locked.roots.items())})}"
+        yield "packages = ["
+        yield from (f"  {inline(_package(package))}," for _, package in sorted(locked.packages.items()))
+        yield "]"
+
+
+def _package(package: LockedPackage) -> dict[str, Value]:
+    line: dict[str, Value] = {"use": package.artifact}
+    if package.requires:
+        line["requires"] = list(package.requires)
+    if package.extras:
+        line["extras"] = {extra: list(keys) for extra, keys in sorted(package.extras.items())}
+    return line
+
+
+def _base(index: LockedIndex, artifacts: Iterable[LockedArtifact]) -> str:
+    """Where the index's files live: scheme, host and first folder of most of them; "" for folders of wheels."""
+    if index.folder:
+        return ""
+    votes: Counter[str] = Counter()
+    for artifact in artifacts:
+        if artifact.index == index.name:
+            url = urlsplit(artifact.url)
+            first = url.path.split("/")[1] + "/" if url.path.count("/") > 1 else ""
+            votes[f"{url.scheme}://{url.netloc}/{first}"] += 1
+    return min(votes, key=lambda base: (-votes[base], base), default="")

@@ -1,0 +1,90 @@
+"""Does the lock still answer the manifest? A comparison of inputs, never a solve; a stale lock says why."""
+
+from collections.abc import Mapping
+
+from gpuenv.lock.encode import facts_of
+from gpuenv.model.lock import Lock
+from gpuenv.model.manifest import Index, Manifest, Source
+from gpuenv.model.requirement import Requirement
+
+__all__ = ["inputs_of", "why_stale"]
+
+
+def inputs_of(manifest: Manifest) -> dict[str, object]:
+    """What of the manifest decides the lock, as plain TOML values in a fixed order; empty parts are left out."""
+    inputs: dict[str, object] = {
+        "requires-python": manifest.requires_python,
+        "dependencies": _texts(manifest.dependencies),
+        "extras": {name: _texts(items) for name, items in sorted(manifest.extras.items())},
+        "groups": {name: _texts(items) for name, items in sorted(manifest.groups.items())},
+        "target-dependencies": {name: _texts(items) for name, items in sorted(manifest.target_dependencies.items())},
+        "constraints": _texts(manifest.constraints),
+        "overrides": _texts(manifest.overrides),
+        "exclude-newer": manifest.exclude_newer or "",
+        "indexes": [_index(index) for index in manifest.indexes],
+        "sources": [_source(source) for source in sorted(manifest.sources, key=repr)],
+    }
+    return {name: value for name, value in inputs.items() if value}
+
+
+def why_stale(lock: Lock, manifest: Manifest) -> str | None:
+    """The first reason why the lock does not answer the manifest, or None."""
+    wanted = inputs_of(manifest)
+    for part in dict.fromkeys([*wanted, *lock.inputs]):
+        if reason := _difference(part, lock.inputs.get(part), wanted.get(part)):
+            return reason
+    locked: object = {name: facts_of(locked.target) for name, locked in lock.targets.items()}
+    return _difference("targets", locked, {name: facts_of(target) for name, target in manifest.targets.items()})
+
+
+def _difference(path: str, before: object, now: object) -> str | None:
+    if before == now:
+        return None
+    if isinstance(before, Mapping) or isinstance(now, Mapping):
+        old, new = before or {}, now or {}
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            for name in sorted({*old, *new}):
+                if reason := _difference(f"{path}.{name}", old.get(name), new.get(name)):
+                    return reason
+    if isinstance(before, list) or isinstance(now, list):
+        old, new = before or [], now or []
+        if isinstance(old, list) and isinstance(new, list):
+            return _items(path, old, new)
+    if now is None or now == "":
+        return f"{path} is no longer in pyproject.toml"
+    return f"{path} is new" if before is None else f"{path} changed from {before} to {now}"
+
+
+def _items(path: str, old: list[object], new: list[object]) -> str:
+    for item in new:
+        if item not in old:
+            return f"{path}: {_item(item)} was added"
+    for item in old:
+        if item not in new:
+            return f"{path}: {_item(item)} was removed"
+    return f"{path}: the order changed"
+
+
+def _item(item: object) -> str:
+    return f"`{item['name']}`" if isinstance(item, Mapping) and "name" in item else f"`{item}`"
+
+
+def _texts(requirements: tuple[Requirement, ...]) -> list[object]:
+    return sorted({str(requirement) for requirement in requirements})  # type: ignore[return-value]
+
+
+def _index(index: Index) -> dict[str, object]:
+    table: dict[str, object] = {
+        "name": index.name,
+        "path" if index.folder else "url": index.public_location,
+        "explicit": index.explicit,
+        "default": index.default,
+        "packages": list(index.packages),
+        "targets": list(index.targets),
+    }
+    return {name: value for name, value in table.items() if value}
+
+
+def _source(source: Source) -> dict[str, object]:
+    table = {"name": source.package, "index": source.index, "url": source.url, "target": source.target}
+    return {name: value for name, value in table.items() if value}
