@@ -1,0 +1,172 @@
+"""Open a wheel (a ZIP file, PEP 427) and unpack it while hashing, each byte once."""
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from gpuenv.archive.inflate import CHUNK, crc32, inflate, inflate_chunks
+from gpuenv.archive.zipcheck import Member, Refused, read_members
+from gpuenv.errors import ArchiveError
+
+__all__ = ["Member", "Placed", "Unpacked", "WheelArchive", "open_wheel"]
+
+MAX_READ = 64 << 20
+_BATCH = 64
+
+
+class Placed(NamedTuple):
+    """Where one member goes: a path relative to the destination, and whether it may be run."""
+
+    member: Member
+    path: str
+    executable: bool
+
+
+class Unpacked(NamedTuple):
+    """What was written: the digest of the content, and its first four bytes (a file's magic number)."""
+
+    sha256: bytes
+    head: bytes
+
+
+def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux") -> "WheelArchive":
+    """Open and check a wheel; raises ArchiveError where it is damaged or tries something it must not.
+
+    case_sensitive: names that differ only in case are two files; where they are not, such an archive is refused.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ArchiveError(f"{path.name} cannot be opened: {error.strerror}") from error
+    try:
+        return WheelArchive(path.name, fd, read_members(fd, case_sensitive=case_sensitive))
+    except Refused as refused:
+        os.close(fd)
+        raise ArchiveError(f"{path.name} is refused: {refused}") from refused
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+class WheelArchive:
+    """A checked wheel, open for reading. Use it as a context manager."""
+
+    def __init__(self, name: str, fd: int, members: tuple[Member, ...]) -> None:
+        self.name = name
+        self.members = members
+        self._fd = fd
+
+    def __enter__(self) -> "WheelArchive":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._fd)
+
+    def read(self, member: Member) -> bytes:
+        """The content of one member, for metadata files: at most 64 MiB."""
+        if member.size > MAX_READ:
+            raise self._refused(member, f"has {member.size} bytes, more than such a file may have")
+        data = self._whole(member)
+        if crc32(data) != member.crc:
+            raise self._refused(member, "does not match its checksum")
+        return data
+
+    def unpack(self, root: Path, places: Sequence[Placed], *, mtime: int, workers: int | None = None) -> list[Unpacked]:
+        """Write the members below `root`, an existing directory; return what was written, in the order asked.
+
+        Files get mode 0444 or 0555 and `mtime` (seconds since 1970); missing directories are made. Memory is bounded
+        by a few MiB a worker. Raises ArchiveError for bad content, OSError where the file system refuses.
+        """
+        base = str(root)
+        for directory in sorted({place.path.rpartition("/")[0] for place in places}):
+            os.makedirs(f"{base}/{directory}", exist_ok=True)  # noqa: PTH103 - plain strings, thousands of them
+        order = sorted(range(len(places)), key=lambda number: -places[number].member.size)
+        large = [number for number in order if places[number].member.size > CHUNK]
+        small = order[len(large) :]
+        jobs = [[number] for number in large] + [small[n : n + _BATCH] for n in range(0, len(small), _BATCH)]
+        results: list[Unpacked | None] = [None] * len(places)
+
+        def work(numbers: list[int]) -> None:
+            for number in numbers:
+                results[number] = self._write(base, places[number], mtime)
+
+        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+            futures = [pool.submit(work, job) for job in jobs]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return [result for result in results if result is not None]
+
+    def _write(self, base: str, place: Placed, mtime: int) -> Unpacked:
+        try:
+            fd = os.open(f"{base}/{place.path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise self._refused(place.member, "would overwrite another file of the same wheel here") from error
+        try:
+            if place.member.size <= CHUNK and place.member.packed <= CHUNK:
+                unpacked = self._write_whole(fd, place.member)
+            else:
+                unpacked = self._write_chunks(fd, place.member)
+            os.fchmod(fd, 0o555 if place.executable else 0o444)
+            os.utime(fd, (mtime, mtime))
+        finally:
+            os.close(fd)
+        return unpacked
+
+    def _write_whole(self, fd: int, member: Member) -> Unpacked:
+        data = self._whole(member)
+        if crc32(data) != member.crc:
+            raise self._refused(member, "does not match its checksum")
+        _write_all(fd, data)
+        return Unpacked(hashlib.sha256(data).digest(), data[:4])
+
+    def _write_chunks(self, fd: int, member: Member) -> Unpacked:
+        position, end = member.offset, member.offset + member.packed
+
+        def read() -> bytes:
+            nonlocal position
+            data = os.pread(self._fd, min(CHUNK // 4, end - position), position)
+            position += len(data)
+            return data
+
+        stored = iter(read, b"")
+        checksum, digest, head, done = 0, hashlib.sha256(), b"", 0
+        for piece in inflate_chunks(read, member.size) if member.method else stored:
+            if piece is None:
+                raise self._refused(member, "is damaged, or longer or shorter than it says")
+            head = head or piece[:4]
+            done += len(piece)
+            checksum = crc32(piece, checksum)
+            digest.update(piece)
+            _write_all(fd, piece)
+        if checksum != member.crc or done != member.size:
+            raise self._refused(member, "does not match its checksum")
+        return Unpacked(digest.digest(), head)
+
+    def _whole(self, member: Member) -> bytes:
+        packed = os.pread(self._fd, member.packed, member.offset)
+        data = inflate(packed, member.size) if member.method else packed
+        if data is None or len(data) != member.size:
+            raise self._refused(member, "is damaged, or longer or shorter than it says")
+        return data
+
+    def _refused(self, member: Member, reason: str) -> ArchiveError:
+        return ArchiveError(f"{self.name} is refused: entry {member.name!r} {reason}")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        more = os.write(fd, data[written:])
+        if not more:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
