@@ -1,7 +1,7 @@
 """What the user wrote in pyproject.toml, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.model.requirement import Requirement
@@ -61,6 +61,7 @@ class Manifest:
     exclude_newer: an instant (`2026-11-01T00:00:00Z`) or a span (`7 days`), as written.
     builds: the project has a [build-system] and would be installed itself.
     configured: [tool.gpuenv] names targets; if not, `targets` holds the one documented default.
+    target_dependencies: what only one target requires, by target name; a target without any is absent.
     """
 
     name: str
@@ -77,3 +78,4 @@ class Manifest:
     exclude_newer: str | None
     builds: bool
     configured: bool
+    target_dependencies: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
