@@ -18,6 +18,8 @@ _PACKAGES = re.compile(r"[A-Za-z0-9._*?\[\]!-]+")
 
 def decode_indexes(node: Node, targets: Collection[str]) -> tuple[Index, ...]:
     """All indexes, in the order written."""
+    if isinstance(node.value, dict):
+        raise node.wrong("an array of tables", hints=[f"write `[[{node}]]`"])
     found: dict[str, Index] = {}
     default: str | None = None
     for item in node.items():
@@ -102,7 +104,7 @@ def decode_sources(node: Node, indexes: Collection[Index], targets: Collection[s
     names = [index.name for index in indexes] + ([] if replaced else [DEFAULT_INDEX])
     found: list[Source] = []
     for package, entry in node.named("package name"):
-        for item in [entry] if isinstance(entry.value, dict) else entry.items():
+        for item in entry.items() if isinstance(entry.value, list) else [entry]:
             source = _source(package, item, names, targets)
             if any((other.package, other.target) == (package, source.target) for other in found):
                 whose = f"target `{source.target}`" if source.target else "every target"

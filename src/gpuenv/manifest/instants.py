@@ -26,6 +26,8 @@ def decode_exclude_newer(node: Node) -> str:
         return _instant(node, value)
     if isinstance(value, date):
         return _end_of(node, value)
+    if not isinstance(value, str):
+        raise node.wrong("a string or a time", hints=_FORMS)
     text = node.text()
     hours = _span_hours(text)
     if hours is not None:

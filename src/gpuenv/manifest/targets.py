@@ -79,7 +79,7 @@ def lowest_python(node: Node, requires_python: str) -> str:
     for python in SUPPORTED_PYTHONS:
         if wanted.contains(f"{python}.0"):
             return python
-    problem = f"no Python is named, and `requires-python` (`{requires_python}`) admits no X.Y.0 of {_supported()}"
+    problem = f"no `python`, and `requires-python` (`{requires_python}`) admits no X.Y.0 of {_supported()}"
     raise node.error(problem, hints=['name one, for example `python = "3.12.4"`'])
 
 

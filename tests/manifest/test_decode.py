@@ -1,0 +1,275 @@
+"""What decode understands, and the law that it never fails with anything but ManifestError."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuenv.errors import ManifestError
+from gpuenv.manifest.decode import decode
+from gpuenv.manifest.instants import instant_of
+from gpuenv.model.manifest import Index, Source
+from gpuenv.model.target import Target
+
+HEAD = '[project]\nname = "Train_it"\n'
+FULL = """\
+[build-system]
+requires = ["hatchling"]
+
+[project]
+name = "Train.it"
+version = "0.1"
+requires-python = ">=3.11"
+dependencies = ["torch>=2.8", "numpy"]
+
+[project.optional-dependencies]
+Web_UI = ["FastAPI[Standard]"]
+all = ["train-it[web-ui]", "rich"]
+
+[dependency-groups]
+test = ["pytest"]
+dev = ["ruff", { include-group = "Test" }]
+
+[tool.other]
+anything = "goes"
+
+[tool.gpuenv]
+exclude-newer = "2 weeks"
+python = "3.13"
+constraints = ["numpy<3"]
+overrides = ["pillow==12.0"]
+
+[tool.gpuenv.targets.mi300]
+python = "3.12"
+gpu = ["gfx942", "gfx90a", "gfx942"]
+rocm = "7.2"
+dependencies = ["rocm-sdk-devel"]
+[tool.gpuenv.targets.h100]
+platform = "linux-aarch64"
+glibc = "2.35"
+gpu = ["sm_90a"]
+driver = "580.65"
+cpu-fallback = true
+[tool.gpuenv.targets.mac]
+platform = "macos-arm64"
+[tool.gpuenv.targets.alpine]
+musl = "1.2"
+
+[[tool.gpuenv.index]]
+name = "amd"
+url = "https://index.example/rocm/simple/"
+packages = ["torch*", "Triton_ROCm"]
+targets = ["mi300"]
+[[tool.gpuenv.index]]
+name = "local"
+path = "wheels"
+explicit = true
+
+[tool.gpuenv.sources]
+torch = [{ index = "amd", target = "mi300" }, { index = "default" }]
+Flash_Attn = { url = "https://index.example/flash_attn-2.8-cp312-cp312-linux_x86_64.whl" }
+mine = { path = "wheels/mine-1.0-py3-none-any.whl" }
+"""
+
+
+def test_project_tables() -> None:
+    """Names are normalised, own extras and includes expanded, and the order written is kept."""
+    found = decode(FULL)
+    assert (found.name, found.requires_python, found.builds, found.configured) == ("train-it", ">=3.11", True, True)
+    assert [str(item) for item in found.dependencies] == ["torch>=2.8", "numpy"]
+    assert {name: [str(item) for item in items] for name, items in found.extras.items()} == {
+        "web-ui": ["fastapi[standard]"],
+        "all": ["fastapi[standard]", "rich"],
+    }
+    assert {name: [str(item) for item in items] for name, items in found.groups.items()} == {
+        "test": ["pytest"],
+        "dev": ["ruff", "pytest"],
+    }
+    assert found.default_groups == ("dev",)
+
+
+def test_targets() -> None:
+    """Targets take `tool.gpuenv.python`, the libc of their platform, and GPUs sorted and once."""
+    assert dict(decode(FULL).targets) == {
+        "mi300": Target("mi300", python="3.12", gpu=("gfx90a", "gfx942"), rocm="7.2"),
+        "h100": Target("h100", "linux-aarch64", "3.13", "2.35", gpu=("sm_90a",), driver="580.65", cpu_fallback=True),
+        "mac": Target("mac", "macos-arm64", "3.13", glibc=None, macos="14.0"),
+        "alpine": Target("alpine", python="3.13", glibc=None, musl="1.2"),
+    }
+
+
+def test_settings() -> None:
+    """Indexes, sources, constraints, overrides and what only one target requires come through."""
+    found = decode(FULL)
+    assert found.indexes == (
+        Index("amd", "https://index.example/rocm/simple/", packages=("torch*", "triton-rocm"), targets=("mi300",)),
+        Index("local", "wheels", folder=True, explicit=True),
+    )
+    assert found.sources == (
+        Source("torch", index="amd", target="mi300"),
+        Source("torch", index="default"),
+        Source("flash-attn", url="https://index.example/flash_attn-2.8-cp312-cp312-linux_x86_64.whl"),
+        Source("mine", url="wheels/mine-1.0-py3-none-any.whl"),
+    )
+    assert [str(item) for item in (*found.constraints, *found.overrides)] == ["numpy<3", "pillow==12.0"]
+    assert {name: [str(item) for item in items] for name, items in found.target_dependencies.items()} == {
+        "mi300": ["rocm-sdk-devel"]
+    }
+    assert found.exclude_newer == "14 days"
+
+
+@pytest.mark.parametrize(
+    ("requires_python", "python"),
+    [("", "3.12"), (">=3.11", "3.11"), (">=3.11.4", "3.12"), (">3.9,<3.14", "3.10"), ("~=3.13", "3.13"), ("<4", "3.9")],
+)
+def test_project_without_targets_has_one(requires_python: str, python: str) -> None:
+    """The documented default target takes the lowest Python that requires-python admits, or 3.12."""
+    found = decode(HEAD + (f'requires-python = "{requires_python}"\n' if requires_python else ""))
+    assert dict(found.targets) == {"default": Target("default", "linux-x86_64", python, "2.28")}
+    assert (found.configured, found.default_groups, found.indexes, found.builds) == (False, (), (), False)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('"2026-11-01T00:00:00Z"', "2026-11-01T00:00:00Z"),
+        ('"2026-11-01T02:00:00.5+02:00"', "2026-11-01T00:00:00.500000Z"),
+        ("2026-11-01T00:00:00-01:00", "2026-11-01T01:00:00Z"),
+        ('"2026-10-31"', "2026-11-01T00:00:00Z"),
+        ("2026-10-31", "2026-11-01T00:00:00Z"),
+        ('"7 days"', "7 days"),
+        ('"1 week"', "7 days"),
+        ('"24 hours"', "1 day"),
+        ('"1 hour"', "1 hour"),
+        ('"P7D"', "7 days"),
+        ('"P1WT12H"', "180 hours"),
+    ],
+)
+def test_exclude_newer_has_one_text(written: str, meant: str) -> None:
+    """Instants are UTC, a day means its end, spans are days where they are whole days."""
+    assert decode(f"{HEAD}[tool.gpuenv]\nexclude-newer = {written}\n").exclude_newer == meant
+
+
+def test_span_becomes_an_instant() -> None:
+    """A span is counted back from now, wherever now is told; an instant stays."""
+    now = datetime(2026, 11, 8, 2, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
+    assert instant_of("7 days", now) == "2026-11-01T00:00:00Z"
+    assert instant_of("36 hours", now) == "2026-11-06T12:00:00Z"
+    assert instant_of("2026-11-01T00:00:00Z", datetime.now(UTC)) == "2026-11-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "extras", "found"),
+    [
+        ("['train-it']", "a = ['x']", []),
+        ("['train-it[a,b]', 'x']", "a = ['x']\nb = ['y']", ["x", "y"]),
+        ("[\"train-it[a]; python_version < '3.12'\"]", "a = ['x', \"y; os_name == 'nt'\"]", [
+            'x; python_version < "3.12"', 'y; (os_name == "nt") and (python_version < "3.12")',
+        ]),
+        ("['train-it[a]']", "a = ['x', 'train-it[b]']\nb = ['y', 'train-it[a]']", ["x", "y"]),
+        (
+            "['train-it[a]']",
+            "a = [\"train-it[b]; os_name == 'nt'\"]\nb = ['y', \"train-it[a]; python_version < '3.12'\"]",
+            ['y; os_name == "nt"'],
+        ),
+    ],
+)  # fmt: skip
+def test_own_extras_are_expanded(dependencies: str, extras: str, found: list[str]) -> None:
+    """A requirement on the project itself stands for its extras, under its marker, and cycles end."""
+    text = f"{HEAD}dependencies = {dependencies}\n[project.optional-dependencies]\n{extras}\n"
+    assert [str(item) for item in decode(text).dependencies] == found
+
+
+def test_group_may_ask_for_the_project() -> None:
+    """In a group, the project's name brings its dependencies too, for groups may be installed alone."""
+    text = (
+        f"{HEAD}dependencies = ['x']\noptional-dependencies.a = ['y']\n[dependency-groups]\ng = ['Train-It[a]', 'z']\n"
+    )
+    assert [str(item) for item in decode(text).groups["g"]] == ["x", "y", "z"]
+
+
+def test_keys_to_come_may_be_empty() -> None:
+    """A key without any content asks for nothing, so it is not refused."""
+    assert decode(HEAD + "[tool.gpuenv]\nnative = []\ndefault-extras = {}\n").name == "train-it"
+
+
+def test_other_project_keys_are_not_ours() -> None:
+    """Keys of [project] that other tools read are let through, as are those of standards to come."""
+    assert decode(HEAD + 'description = "d"\nimport-names = []\ndefault-optional-dependency-keys = ["a"]\n')
+
+
+def test_reading_costs_no_editor() -> None:
+    """Decoding imports neither tomlkit nor anything that talks to a network."""
+    code = "import sys, gpuenv.manifest.decode; print([m for m in ('tomlkit', 'aiohttp', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+PIECES = st.sampled_from(
+    [
+        "[",
+        "]",
+        "{",
+        "}",
+        '"',
+        "'",
+        "=",
+        ",",
+        ".",
+        "\n",
+        "#",
+        "1",
+        "-",
+        "true",
+        "2026-11-01",
+        "[[",
+        "\\",
+        "\t",
+        "\r",
+        "é",
+    ]
+)
+WORDS = st.sampled_from(sorted({word for word in FULL.split() if len(word) > 1}))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_decode_fails_only_as_manifest_error(data: st.DataObject) -> None:
+    """Whatever is done to a manifest's text, decode returns a manifest or raises ManifestError with a message."""
+    text = FULL
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 30)))
+        text = text[:start] + data.draw(PIECES | WORDS | st.text(max_size=5)) + text[end:]
+    try:
+        decode(text)
+    except ManifestError as error:
+        assert error.message
+
+
+VALUES = st.recursive(
+    st.sampled_from(["1", "-1.5", "true", '"x"', '"a b"', "2026-11-01", "10:00:00", '"train-it[all]"', "''", "nan"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | inner.map(lambda value: f"{{ include-group = {value} }}")
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, FULL.count(" = ") - 1), VALUES)
+def test_wrong_values_fail_only_as_manifest_error(position: int, value: str) -> None:
+    """Any value in any place is understood or refused with the key path's line."""
+    lines = FULL.split("\n")
+    number = [index for index, line in enumerate(lines) if " = " in line][
+        position % sum(" = " in line for line in lines)
+    ]
+    lines[number] = f"{lines[number].partition(' = ')[0]} = {value}"
+    try:
+        decode("\n".join(lines))
+    except ManifestError as error:
+        assert error.causes
