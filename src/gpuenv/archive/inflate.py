@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from isal.isal_zlib import IsalError, crc32, decompressobj
+from isal.isal_zlib import crc32, decompressobj
+from isal.isal_zlib import error as _error
 
 __all__ = ["CHUNK", "crc32", "inflate", "inflate_chunks"]
 
@@ -16,7 +17,7 @@ def inflate(packed: bytes, size: int) -> bytes | None:
         data: bytes = stream.decompress(packed, size + 1)
         if len(data) == size and not stream.eof:
             data += stream.decompress(stream.unconsumed_tail, 1)
-    except IsalError:
+    except _error:
         return None
     return data if len(data) == size and stream.eof and not stream.unused_data else None
 
@@ -33,7 +34,7 @@ def inflate_chunks(read: Callable[[], bytes], size: int) -> Iterator[bytes | Non
         pending = pending or read()
         try:
             piece: bytes = stream.decompress(pending, CHUNK)
-        except IsalError:
+        except _error:
             yield None
             return
         if not piece and not pending and not stream.eof:

@@ -65,7 +65,9 @@ class WheelArchive:
     def __enter__(self) -> "WheelArchive":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._fd)
 
     def read(self, member: Member) -> bytes:
@@ -108,7 +110,9 @@ class WheelArchive:
 
     def _write(self, base: str, place: Placed, mtime: int) -> Unpacked:
         try:
-            fd = os.open(f"{base}/{place.path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = os.open(
+                f"{base}/{place.path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
         except FileExistsError as error:
             raise self._refused(place.member, "would overwrite another file of the same wheel here") from error
         try:

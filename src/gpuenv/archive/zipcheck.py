@@ -21,6 +21,7 @@ MAX_TOTAL = 128 << 30
 MAX_RATIO = 200
 RATIO_MATTERS_FROM = 1 << 30
 DEFLATE_LIMIT = 1032  # deflate cannot pack better than this
+DEFLATE_SLACK = 1 << 10
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -49,7 +50,7 @@ class Member(NamedTuple):
 
 
 class _End(NamedTuple):
-    count: int
+    entries: int
     offset: int
     size: int
 
@@ -62,10 +63,10 @@ def read_members(fd: int, *, case_sensitive: bool) -> tuple[Member, ...]:
     total = os.fstat(fd).st_size
     end = _end_record(fd, total)
     infos = _directory(fd)
-    if len(infos) != end.count:
-        raise Refused(f"its end record counts {end.count} entries, its directory holds {len(infos)}")
-    if end.count > MAX_MEMBERS:
-        raise Refused(f"it has {end.count} entries; at most {MAX_MEMBERS} are accepted")
+    if len(infos) != end.entries:
+        raise Refused(f"its end record counts {end.entries} entries, its directory holds {len(infos)}")
+    if end.entries > MAX_MEMBERS:
+        raise Refused(f"it has {end.entries} entries; at most {MAX_MEMBERS} are accepted")
     _check_sizes(infos, total)
     offsets = _check_local_headers(fd, infos, end.offset)
     for info in infos:
@@ -158,7 +159,7 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
         raise Refused(f"entry {name!r} is neither stored nor deflated (method {info.compress_type})")
     if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
         raise Refused(f"entry {name!r} is stored with two different sizes")
-    if info.file_size > DEFLATE_LIMIT * info.compress_size + CHUNK_SLACK:
+    if info.file_size > DEFLATE_LIMIT * info.compress_size + DEFLATE_SLACK:
         raise Refused(f"entry {name!r} declares more bytes than deflate can pack: a decompression bomb")
     kind_bits = stat.S_IFMT(info.external_attr >> 16)
     if kind_bits == stat.S_IFLNK:
@@ -169,9 +170,6 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
     if directory and info.file_size:
         raise Refused(f"entry {name!r} is a directory with content")
     _check_name(name)
-
-
-CHUNK_SLACK = 1 << 10
 
 
 def _check_name(name: str) -> None:
@@ -203,8 +201,9 @@ def _check_clashes(names: list[str], *, case_sensitive: bool) -> None:
             raise Refused(f"entries {other!r} and {name!r} are one file")
     for key, name in seen.items():
         for parent in _parents(key):
-            if (other := seen.get(parent)) is not None and not other.endswith("/"):
-                raise Refused(f"entry {other!r} is a file and the directory of {name!r}")
+            above = seen.get(parent)
+            if above is not None and not above.endswith("/"):
+                raise Refused(f"entry {above!r} is a file and the directory of {name!r}")
 
 
 def _parents(key: str) -> Iterable[str]:
@@ -259,9 +258,10 @@ def _check_local_header(fd: int, info: zipfile.ZipInfo) -> int:
         raise Refused(f"entry {name!r} has a second name")
     said = (crc, *_local_sizes(size, packed, fields.get(_ZIP64), name))
     true = (info.CRC, info.file_size, info.compress_size)
-    if said != true and not (flags & _DESCRIPTOR and all(one in (0, other) for one, other in zip(said, true, strict=True))):
+    deferred = flags & _DESCRIPTOR and all(one in (0, other) for one, other in zip(said, true, strict=True))
+    if said != true and not deferred:
         raise Refused(f"entry {name!r} has another size or checksum in its local header")
-    return info.header_offset + begin + extra_length
+    return int(info.header_offset + begin + extra_length)
 
 
 def _extra_fields(extra: bytes, name: str) -> dict[int, bytes]:

@@ -1,0 +1,1 @@
+"""What a binary says: bytes in, facts out."""

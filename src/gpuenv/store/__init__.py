@@ -1,0 +1,1 @@
+"""Unpacked distributions: written once, named by content, visible only when whole."""

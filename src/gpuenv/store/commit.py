@@ -1,0 +1,77 @@
+"""Making a finished directory visible at once and for good: syncfs(2), renameat2(2), chmod, fsync."""
+
+import ctypes
+import errno
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["publish", "sync_filesystem"]
+
+_AT_FDCWD = -100
+_NOREPLACE = 1
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+
+
+@functools.cache
+def _libc(name: str) -> Callable[..., int] | None:
+    try:
+        function: Callable[..., int] = getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (OSError, AttributeError):
+        return None
+    return function
+
+
+def sync_filesystem(directory: Path) -> None:
+    """Everything written so far to the file system of `directory` reaches the disk before this returns."""
+    syncfs = _libc("syncfs")
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if syncfs is not None and syncfs(fd) == 0:
+            return
+        if syncfs is not None and ctypes.get_errno() not in _UNSUPPORTED:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(directory))
+    finally:
+        os.close(fd)
+    os.sync()
+
+
+def publish(staged: Path, final: Path) -> bool:
+    """Rename `staged` to `final` unless that exists; make it read-only. False: somebody else was first.
+
+    The directory becomes read-only after the rename: moving a read-only directory is refused to ordinary users.
+    """
+    if not _rename(staged, final):
+        return False
+    final.chmod(0o555)
+    fd = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return True
+
+
+def _rename(staged: Path, final: Path) -> bool:
+    renameat2 = _libc("renameat2")
+    if renameat2 is not None:
+        if renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(final), _NOREPLACE) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        if code not in _UNSUPPORTED:
+            raise OSError(code, os.strerror(code), str(final))
+    return _rename_plainly(staged, final)
+
+
+def _rename_plainly(staged: Path, final: Path) -> bool:
+    """rename(2) replaces an empty directory only; objects are never empty, so whoever is second fails."""
+    try:
+        staged.rename(final)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True

@@ -1,0 +1,160 @@
+"""The store: objects written once, named by content, visible only when whole.
+
+    <store>/objects/<hash>-<name>-<version>/    site-packages/ scripts/ data/ headers/, facts.msgpack, listing.msgpack
+    <store>/artifacts/<sha256>                  a link to the object that the wheel with this digest unpacks to
+    <store>/downloads/  locks/  tmp/
+
+The presence of an object's final name is its validity; no database is authoritative.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gpuenv.archive.staging import staging, sweep
+from gpuenv.archive.wheel import open_wheel
+from gpuenv.errors import StoreError
+from gpuenv.model.stored import StoredObject, decode_object
+from gpuenv.store.commit import publish, sync_filesystem
+from gpuenv.store.unpack import unpack_object
+
+__all__ = ["OriginPaths", "Staged", "Store"]
+
+OriginPaths = Callable[[Path], Sequence[str]]
+_WAITING = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EINTR}
+
+
+class Staged(NamedTuple):
+    """An unpacked wheel that nobody sees yet: its facts, where it waits, and the digest of its wheel."""
+
+    stored: StoredObject
+    directory: Path
+    sha256: str
+
+
+class Store:
+    """One store below `root`; made on first use. Several processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._swept = False
+
+    @property
+    def objects(self) -> Path:
+        """Where objects live."""
+        return self.root / "objects"
+
+    @property
+    def downloads(self) -> Path:
+        """Where partial downloads wait, on the store's file system; made on first use."""
+        directory = self.root / "downloads"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def path(self, stored: StoredObject) -> Path:
+        """Where the object lies."""
+        return self.objects / stored.key
+
+    def find(self, sha256: str) -> StoredObject | None:
+        """The object that the wheel with this digest unpacks to, if it is here. Costs one small file."""
+        try:
+            with open(f"{self.root}/artifacts/{sha256}/facts.msgpack", "rb") as file:  # noqa: PTH123 - hot path
+                return decode_object(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _store_error(f"cannot read the object of {sha256}", error) from error
+
+    @contextlib.contextmanager
+    def lock_artifact(self, sha256: str) -> Iterator[None]:
+        """Hold the one lock of this artifact among processes and threads, so that two syncs download it once.
+
+        Where the file system has no locks both go on, download twice, and the second object is dropped.
+        """
+        from filelock import FileLock
+
+        path = self.root / "locks" / f"{sha256}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            works = _locks_work(path)
+        except OSError as error:
+            raise _store_error("cannot lock in the store", error) from error
+        with FileLock(path, thread_local=False) if works else contextlib.nullcontext():
+            yield
+
+    def ingest(self, wheel: Path, *, sha256: str, name: str, version: str, origin_paths: OriginPaths) -> StoredObject:
+        """Unpack a wheel whose bytes are known to have this digest, check it, and make it an object.
+
+        Raises ArchiveError if the wheel is damaged, hostile or not what it is called; StoreError if the disk refuses.
+        """
+        with self.stage(wheel, sha256=sha256, name=name, version=version, origin_paths=origin_paths) as staged:
+            self.publish([staged])
+            return staged.stored
+
+    @contextlib.contextmanager
+    def stage(
+        self, wheel: Path, *, sha256: str, name: str, version: str, origin_paths: OriginPaths
+    ) -> Iterator[Staged]:
+        """Like `ingest` up to the moment of becoming visible: several staged wheels share one costly `publish`."""
+        with self._reported(f"cannot unpack {wheel.name}"):
+            if not self._swept:
+                self._swept = True
+                sweep(self.root / "tmp")
+            self.objects.mkdir(parents=True, exist_ok=True)
+            with staging(self.root / "tmp") as directory, open_wheel(wheel) as archive:
+                target = directory / "object"
+                target.mkdir()
+                stored = unpack_object(archive, target, name=name, version=version, origin_paths=origin_paths)
+                yield Staged(stored, target, sha256)
+
+    def publish(self, staged: Sequence[Staged]) -> None:
+        """Make staged wheels visible, all behind one flush of the file system."""
+        if not staged:
+            return
+        with self._reported("cannot write to the store"):
+            sync_filesystem(self.root)
+            for one in staged:
+                publish(one.directory, self.path(one.stored))
+                self._name_artifact(one)
+
+    def _name_artifact(self, staged: Staged) -> None:
+        """Point `artifacts/<sha256>` at the object; whoever is last wins, all say the same."""
+        final = self.root / "artifacts" / staged.sha256
+        final.parent.mkdir(exist_ok=True)
+        target = f"../objects/{staged.stored.key}"
+        temporary = final.with_name(f".{secrets.token_hex(8)}")
+        temporary.symlink_to(target)
+        temporary.rename(final)
+
+    @contextlib.contextmanager
+    def _reported(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _store_error(what, error) from error
+
+
+def _locks_work(path: Path) -> bool:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _WAITING
+    finally:
+        os.close(fd)
+    return True
+
+
+def _store_error(what: str, error: OSError) -> StoreError:
+    hints: tuple[str, ...] = ()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hints = ("free some space, or put the store on a larger file system",)
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hints = ("the store must be writable for whoever syncs",)
+    where = f": {error.filename}" if error.filename else ""
+    return StoreError(what, causes=(f"{error.strerror or error}{where}",), hints=hints)

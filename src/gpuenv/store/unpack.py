@@ -1,0 +1,104 @@
+"""From a wheel to the tree of an object: unpack, check against RECORD, look into binaries, write the facts."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gpuenv.archive.wheel import Placed, Unpacked, WheelArchive
+from gpuenv.errors import ArchiveError
+from gpuenv.model.stored import FORMAT, StoredObject, encode
+from gpuenv.model.version import InvalidVersion, normal_name, parse_version
+from gpuenv.store.layout import Recorded, WheelLayout, read_layout
+from gpuenv.store.tree import TreeFile, directories_of, reaches_of, shallow_part, tree_hash
+
+__all__ = ["MTIME", "unpack_object"]
+
+MTIME = 315619200  # 1980-01-02, UTC: ZIP files cannot say anything before 1980-01-01 in any time zone
+_ELF = b"\x7fELF"
+
+
+def unpack_object(
+    archive: WheelArchive,
+    root: Path,
+    *,
+    name: str,
+    version: str,
+    origin_paths: Callable[[Path], Sequence[str]],
+) -> StoredObject:
+    """Fill the empty directory `root` with the wheel's files by scheme, and its facts; return the facts."""
+    layout = read_layout(archive, name=name, version=version)
+    unpacked = archive.unpack(root, layout.places, mtime=MTIME)
+    files = tuple(
+        TreeFile(
+            place.path,
+            place.member.size,
+            written.sha256,
+            place.executable,
+            tuple(origin_paths(root / place.path)) if written.head == _ELF else (),
+        )
+        for place, written in zip(layout.places, unpacked, strict=True)
+    )
+    _check_digests(archive, root, layout, unpacked)
+    directories, reaches = directories_of(files), reaches_of(files)
+    stored = StoredObject(
+        format=FORMAT,
+        key=f"{tree_hash(files)}-{normal_name(name)}-{_canonical(version)}",
+        name=normal_name(name),
+        version=_canonical(version),
+        dist_info=layout.dist_info,
+        purelib=layout.purelib,
+        tags=layout.tags,
+        console=layout.console,
+        gui=layout.gui,
+        size=sum(file.size for file in files),
+        count=len(files),
+        directories=shallow_part(directories, reaches, layout.dist_info),
+        reaches=reaches,
+    )
+    _write(root / "facts.msgpack", encode(stored))
+    _write(root / "listing.msgpack", encode(directories))
+    _close_directories(str(root), [directory.path for directory in directories], files)
+    return stored
+
+
+def _canonical(version: str) -> str:
+    try:
+        return str(parse_version(version))
+    except InvalidVersion as error:
+        raise ArchiveError(f"{version!r} is no version") from error
+
+
+def _check_digests(archive: WheelArchive, root: Path, layout: WheelLayout, unpacked: Sequence[Unpacked]) -> None:
+    for place, written in zip(layout.places, unpacked, strict=True):
+        said = layout.recorded.get(place.path)
+        if said is not None and said.digest != _digest(root, place, said, written):
+            raise ArchiveError(f"{archive.name} is refused: {place.member.name!r} does not match its hash in RECORD")
+
+
+def _digest(root: Path, place: Placed, said: Recorded, written: Unpacked) -> bytes:
+    if said.algorithm == "sha256":
+        return written.sha256
+    with (root / place.path).open("rb") as file:
+        return hashlib.file_digest(file, said.algorithm).digest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.chmod(0o444)
+    os.utime(path, (MTIME, MTIME))
+
+
+def _close_directories(root: str, directories: Sequence[str], files: Sequence[TreeFile]) -> None:
+    """Make directories read-only, but give those with modules a `__pycache__` that the store's owner may fill.
+
+    Bytecode is derived and outside the hash; with read-only directories alone every start would compile anew.
+    """
+    python = {file.path.rpartition("/")[0] for file in files if file.path.endswith(".py")}
+    for directory in sorted(directories, reverse=True):
+        path = f"{root}/{directory}" if directory else root
+        if directory in python:
+            os.mkdir(f"{path}/__pycache__", 0o755)  # noqa: PTH102 - thousands of them
+        if directory:
+            os.utime(path, (MTIME, MTIME))
+            os.chmod(path, 0o555)  # noqa: PTH101, S103 - everybody may read
