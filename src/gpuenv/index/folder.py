@@ -1,0 +1,84 @@
+"""Local places: a folder of wheels as an index, and the metadata of a wheel on this disk."""
+
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from gpuenv.archive.ranges import read_small_member
+from gpuenv.errors import ArchiveError, NetworkError
+from gpuenv.index.cache import FileDigest, IndexCache, url_key
+from gpuenv.index.metadata import check_identity, parse_metadata
+from gpuenv.index.simple import group, split_wheel
+from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.manifest import Index
+from gpuenv.model.version import normal_name
+
+__all__ = ["FolderIndex", "file_digest", "is_metadata", "path_of", "wheel_metadata"]
+
+
+def path_of(url: str) -> Path:
+    """The local path that a `file:` URL names (RFC 8089)."""
+    return Path(unquote(urlsplit(url).path))
+
+
+def is_metadata(member: str) -> bool:
+    """Is this archive member a wheel's METADATA (at the top level, in `*.dist-info`)?"""
+    folder, slash, name = member.partition("/")
+    return slash == "/" and name == "METADATA" and folder.endswith(".dist-info")
+
+
+def wheel_metadata(path: Path, filename: str) -> Metadata:
+    """The metadata inside a wheel on this disk."""
+    try:
+        with path.open("rb") as file:
+            body = read_small_member(file, is_metadata)
+    except OSError as error:
+        raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
+    except ArchiveError as error:
+        raise ArchiveError(f"cannot read the metadata of {filename}", causes=[error.message]) from None
+    return check_identity(parse_metadata(body), filename)
+
+
+def file_digest(path: Path, cache: IndexCache) -> FileDigest:
+    """Size and SHA-256 of a file; a file that did not change since it was last hashed is not read again."""
+    try:
+        seen = path.stat()
+        key = url_key(path.as_uri())
+        held = cache.files.load(key)
+        if held and (held.size, held.changed) == (seen.st_size, seen.st_mtime_ns):
+            return held
+        with path.open("rb") as file:
+            found = FileDigest(seen.st_size, seen.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
+    cache.files.save(key, found)
+    return found
+
+
+class FolderIndex:
+    """The wheels directly in one folder, listed once; only the files of a name that is asked for are read."""
+
+    def __init__(self, index: Index, folder: Path, cache: IndexCache) -> None:
+        self._index = index
+        self._cache = cache
+        self._paths: dict[str, list[Path]] = {}
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".whl"))
+        except OSError as error:
+            raise NetworkError(
+                f'the folder of index "{index.name}" cannot be read: {folder}', causes=[str(error.strerror)]
+            ) from None
+        for name in names:
+            wheel = split_wheel(name)
+            if wheel:
+                self._paths.setdefault(wheel.name, []).append(folder / name)
+
+    def page(self, name: str) -> Page | None:
+        """The releases of a name; None if the folder has no wheel of it."""
+        paths = self._paths.get(normal_name(name))
+        return group(map(self._wheel, paths), name, self._index.name) if paths else None
+
+    def _wheel(self, path: Path) -> WheelFile:
+        digest = file_digest(path, self._cache)
+        return WheelFile(path.name, path.as_uri(), sha256=digest.sha256, size=digest.size)

@@ -1,0 +1,121 @@
+"""The metadata of one wheel, the cheapest way that works.
+
+The `.metadata` file beside the wheel (PEP 658, 714); else the METADATA member by byte ranges from the end of the
+archive; else the whole wheel, which is then kept for sync.
+"""
+
+import asyncio
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from gpuenv.archive.ranges import MissingRange, SparseFile, read_small_member
+from gpuenv.errors import ArchiveError, IntegrityError
+from gpuenv.index.cache import IndexCache
+from gpuenv.index.download import Downloads
+from gpuenv.index.folder import is_metadata, path_of, wheel_metadata
+from gpuenv.index.http import Answer, Http
+from gpuenv.index.metadata import check_identity, parse_metadata
+from gpuenv.model.distribution import Metadata, WheelFile
+from gpuenv.model.manifest import Index
+
+__all__ = ["Ladder"]
+
+METADATA_LIMIT = 16 << 20
+TAIL = 32 << 10  # holds the directory and the METADATA of most wheels
+STEP = 16 << 10  # the least that is worth a request
+RANGES_LIMIT = 64 << 20
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z")
+
+
+class _NoRanges(Exception):
+    """The server does not serve ranges that can be used."""
+
+
+class Ladder:
+    """Metadata of wheels for one session; what a digest names is remembered for ever."""
+
+    def __init__(self, http: Http, cache: IndexCache, downloads: Downloads) -> None:
+        self._http = http
+        self._cache = cache
+        self._downloads = downloads
+
+    async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
+        """The metadata of a wheel, verified to be of the distribution that its file name names."""
+        held = self._cache.metadata.load(wheel.sha256) if wheel.sha256 else None
+        if held is None:
+            held = await self._climb(wheel, index)
+            if wheel.sha256:
+                self._cache.metadata.save(wheel.sha256, held)
+        return check_identity(held, wheel.filename)
+
+    async def _climb(self, wheel: WheelFile, index: Index | None) -> Metadata:
+        local = self._local(wheel)
+        if local:
+            return await asyncio.to_thread(wheel_metadata, local, wheel.filename)
+        body = None
+        if wheel.metadata_sha256 is not None:
+            body = await self._beside(wheel, index)
+        if body is None:
+            try:
+                body = await self._by_ranges(wheel, index)
+            except (_NoRanges, ArchiveError):
+                path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
+                return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
+        return parse_metadata(body)
+
+    def _local(self, wheel: WheelFile) -> Path | None:
+        if wheel.url.startswith("file:"):
+            return path_of(wheel.url)
+        return self._downloads.cached(wheel)
+
+    async def _beside(self, wheel: WheelFile, index: Index | None) -> bytes | None:
+        """The `.metadata` file; None if the index promised one and has none."""
+        parts = urlsplit(wheel.url)
+        url = urlunsplit(parts._replace(path=parts.path + ".metadata"))
+        answer = await self._http.fetch(url, index, headers={"Accept": "*/*"}, limit=METADATA_LIMIT)
+        if answer.status != 200:
+            return None
+        seen = hashlib.sha256(answer.body).hexdigest()
+        if wheel.metadata_sha256 and seen != wheel.metadata_sha256:
+            raise IntegrityError(
+                f"{wheel.filename}.metadata is not what the index says",
+                causes=[f"expected sha256 {wheel.metadata_sha256}", f"seen sha256 {seen}"],
+            )
+        return answer.body
+
+    async def _by_ranges(self, wheel: WheelFile, index: Index | None) -> bytes:
+        """METADATA through the archive's last bytes, its directory and the member; mostly one or two requests."""
+        answer = await self._range(wheel.url, index, f"bytes=-{TAIL}")
+        start, total = _place(answer)
+        if wheel.size is not None and total != wheel.size:
+            raise _NoRanges
+        file = SparseFile(total)
+        file.add(start, answer.body)
+        while True:
+            try:
+                return read_small_member(file, is_metadata)
+            except MissingRange as missing:
+                start, stop = missing.start, max(missing.stop, min(total, missing.start + STEP))
+            if file.held + stop - start > RANGES_LIMIT:
+                raise _NoRanges
+            answer = await self._range(wheel.url, index, f"bytes={start}-{stop - 1}")
+            if _place(answer) != (start, total) or len(answer.body) != stop - start:
+                raise _NoRanges
+            file.add(start, answer.body)
+
+    async def _range(self, url: str, index: Index | None, span: str) -> Answer:
+        headers = {"Range": span, "Accept-Encoding": "identity"}
+        return await self._http.fetch(url, index, headers=headers, limit=RANGES_LIMIT)
+
+
+def _place(answer: Answer) -> tuple[int, int]:
+    """Where the bytes of a 206 answer begin and how long the file is (RFC 9110, 14.4)."""
+    found = _CONTENT_RANGE.match(answer.headers.get("Content-Range", "").strip())
+    if answer.status != 206 or not found:
+        raise _NoRanges
+    start, last, total = map(int, found.groups())
+    if last - start + 1 != len(answer.body) or last >= total:
+        raise _NoRanges
+    return start, total

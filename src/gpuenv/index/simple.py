@@ -1,0 +1,267 @@
+"""The simple API's two spellings, JSON (PEP 691, 700, 714) and HTML (PEP 503, 592, 629, 658), read into Pages."""
+
+import re
+from collections.abc import Iterable, Iterator
+from html.parser import HTMLParser
+from typing import NamedTuple
+from urllib.parse import unquote, urljoin
+
+import msgspec
+
+from gpuenv.model.distribution import Page, Release, WheelFile
+from gpuenv.model.version import InvalidVersion, Version, normal_name, parse_version
+
+__all__ = ["ACCEPT", "BadPage", "group", "read_html", "read_json", "read_page", "split_wheel"]
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+ACCEPT = f"{JSON}, {HTML};q=0.2, text/html;q=0.1"
+
+_SDIST = re.compile(r"(.+)\.(?:tar\.gz|zip|tar\.bz2|tgz|tar\.xz|tar\.Z|tar)\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_FRAGMENT = re.compile(r"(?:^|&)sha256=([0-9a-fA-F]{64})(?:&|$)")
+
+
+class BadPage(Exception):
+    """A page that is not what the standards say; the text says what is wrong."""
+
+
+class _Digests(msgspec.Struct, gc=False):
+    sha256: str | None = None
+
+
+class _File(msgspec.Struct, gc=False, rename="kebab"):
+    filename: str
+    url: str
+    hashes: _Digests | None = None
+    requires_python: str | None = None
+    yanked: bool | str | None = None
+    core_metadata: bool | _Digests | None = None
+    dist_info_metadata: bool | _Digests | None = None
+    size: int | None = None
+    upload_time: str | None = None
+
+
+class _Meta(msgspec.Struct, gc=False, rename="kebab"):
+    api_version: str = "1.0"
+
+
+class _Project(msgspec.Struct, gc=False):
+    files: list[_File]
+    meta: _Meta = _Meta()
+
+
+_decode = msgspec.json.Decoder(_Project).decode
+
+
+def read_page(body: bytes, kind: str, url: str, name: str, index: str) -> Page:
+    """Decode a page by its Content-Type; `url` is where it came from at last. Raises BadPage."""
+    kind = kind.split(";")[0].strip().lower()
+    if kind.startswith("application/vnd.pypi.simple.") and ".v1+" not in kind:
+        raise BadPage(f"it speaks {kind}, and gpuenv speaks version 1 of the simple API")
+    if kind.endswith("json"):
+        return read_json(body, url, name, index)
+    if kind.endswith("html") or (kind == "" and body.lstrip()[:1] == b"<"):
+        return read_html(body, url, name, index)
+    raise BadPage(f"it is neither JSON nor HTML but {kind or 'of no stated type'}")
+
+
+def read_json(body: bytes, url: str, name: str, index: str) -> Page:
+    """Decode a project page of the JSON API (PEP 691, with PEP 700, 708, 714 and 833 keys where they matter)."""
+    try:
+        project = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadPage(f"it is not the JSON of a simple index: {error}") from None
+    _check_version(project.meta.api_version)
+    return group(_json_files(project.files, url), name, index)
+
+
+def _json_files(files: list[_File], url: str) -> Iterator[WheelFile]:
+    local = url.startswith("file:")
+    for file in files:
+        metadata = file.core_metadata if file.core_metadata is not None else file.dist_info_metadata
+        yanked = file.yanked
+        yield WheelFile(
+            file.filename,
+            _absolute(file.url, url, local),
+            _digest(file.hashes.sha256) if file.hashes else None,
+            file.size,
+            file.requires_python or None,
+            file.upload_time,
+            (yanked if isinstance(yanked, str) else "") if yanked not in (None, False) else None,
+            None if not metadata else "" if metadata is True else _digest(metadata.sha256) or "",
+        )
+
+
+def _check_version(text: str) -> None:
+    if text.strip().partition(".")[0] != "1":
+        raise BadPage(f"it speaks version {text.strip()[:20]} of the simple API, and gpuenv speaks version 1")
+
+
+def _digest(text: str | None) -> str | None:
+    """A SHA-256 in lower-case hex, or None for anything else."""
+    text = text.lower() if text else ""
+    return text if _SHA256.match(text) else None
+
+
+def _absolute(link: str, base: str, local: bool) -> str:
+    """The link without fragment and user information; "" if it leads where a page may not lead."""
+    link = link.partition("#")[0]
+    # joining costs more than all the rest of a file, and nearly every index writes whole URLs
+    if not link.startswith(("https://", "http://")):
+        try:
+            link = urljoin(base, link)
+        except ValueError:
+            return ""
+        if not link.startswith(("https://", "http://", *(("file:",) if local else ()))):
+            return ""
+    scheme, _, rest = link.partition("//")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}//{host.rpartition('@')[2]}{slash}{path}" if "@" in host else link
+
+
+class _Links(HTMLParser):
+    """Collects anchors, `<base>` and the repository version; the text of a page is not looked at but for file names."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.base: str | None = None
+        self.version = "1.0"
+        self.anchors: list[tuple[dict[str, str | None], list[str]]] = []
+        self._text: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self._text = []
+            self.anchors.append((dict(attrs), self._text))
+        elif tag == "base" and self.base is None:
+            self.base = dict(attrs).get("href")
+        elif tag == "meta":
+            values = dict(attrs)
+            if values.get("name") == "pypi:repository-version":
+                self.version = values.get("content") or "1.0"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._text = None
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self._text.append(data)
+
+
+def read_html(body: bytes, url: str, name: str, index: str) -> Page:
+    """Decode a project page of the HTML API (PEP 503, 592, 629, 658, 714)."""
+    links = _Links()
+    try:
+        links.feed(body.decode("utf-8", "replace"))
+        links.close()
+    except (AssertionError, ValueError) as error:
+        raise BadPage(f"it is not HTML that can be read: {error}") from None
+    _check_version(links.version)
+    return group(_html_files(links, url), name, index)
+
+
+def _html_files(links: _Links, url: str) -> Iterator[WheelFile]:
+    base, local = urljoin(url, links.base) if links.base else url, url.startswith("file:")
+    for attributes, text in links.anchors:
+        href = attributes.get("href")
+        if not href:
+            continue
+        link, _, fragment = href.strip().partition("#")
+        found = _FRAGMENT.search(fragment)
+        # the last part of the path is the file's name; PEP 503 has the text say the same, and texts get abbreviated
+        filename = unquote(link.partition("?")[0].rpartition("/")[2]) or "".join(text).strip()
+        offered = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata", "-")) or ""
+        yield WheelFile(
+            filename,
+            _absolute(link, base, local),
+            found.group(1).lower() if found else None,
+            None,
+            attributes.get("data-requires-python") or None,
+            None,
+            (attributes["data-yanked"] or "") if "data-yanked" in attributes else None,
+            None if offered in ("-", "false") else _digest(offered.removeprefix("sha256=")) or "",
+        )
+
+
+class WheelName(NamedTuple):
+    """A wheel's file name taken apart: normalised name and parsed version."""
+
+    name: str
+    version: Version
+
+
+def split_wheel(filename: str) -> WheelName | None:
+    """Read a wheel's file name (binary distribution format, PEP 427); None if it is not one."""
+    parts = filename.removesuffix(".whl").split("-")
+    if not filename.endswith(".whl") or not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())):
+        return None
+    if not all(parts) or "/" in filename or "\\" in filename:
+        return None
+    try:
+        return WheelName(normal_name(parts[0]), parse_version(parts[1]))
+    except InvalidVersion:
+        return None
+
+
+class _Grouper:
+    """Sorts the files of one page into releases; remembers what it read, for a page repeats names and versions."""
+
+    def __init__(self, name: str) -> None:
+        self.name = normal_name(name)
+        self.wheels: dict[Version, list[WheelFile]] = {}
+        self.sdists: set[Version] = set()
+        self.skipped = 0
+        self._names: dict[str, bool] = {}
+        self._versions: dict[str, Version | None] = {}
+
+    def add(self, file: WheelFile) -> None:
+        version = self._of_wheel(file.filename) if file.filename.endswith(".whl") else self._of_sdist(file.filename)
+        if version is None or not file.url:
+            self.skipped += 1
+        elif file.filename.endswith(".whl"):
+            self.wheels.setdefault(version, []).append(file)
+        else:
+            self.sdists.add(version)
+
+    def _of_wheel(self, filename: str) -> Version | None:
+        parts = filename.split("-")
+        if not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())) or "/" in filename or "\\" in filename:
+            return None
+        return self._version(parts[1]) if self._named(parts[0]) else None
+
+    def _of_sdist(self, filename: str) -> Version | None:
+        found = _SDIST.match(filename)
+        # names of old source distributions hold hyphens, and so do some of their versions: the name decides
+        parts = found.group(1).split("-") if found else []
+        for cut in range(len(parts) - 1, 0, -1):
+            if self._named("-".join(parts[:cut])):
+                return self._version("-".join(parts[cut:]))
+        return None
+
+    def _named(self, text: str) -> bool:
+        known = self._names.get(text)
+        if known is None:
+            known = self._names[text] = normal_name(text) == self.name
+        return known
+
+    def _version(self, text: str) -> Version | None:
+        if text not in self._versions:
+            try:
+                self._versions[text] = parse_version(text)
+            except InvalidVersion:
+                self._versions[text] = None
+        return self._versions[text]
+
+
+def group(files: Iterable[WheelFile], name: str, index: str) -> Page:
+    """Files of any kind to a Page: releases newest first, wheels in the order of the page, source only as a fact."""
+    grouper = _Grouper(name)
+    for file in files:
+        grouper.add(file)
+    versions = sorted(grouper.wheels.keys() | grouper.sdists, reverse=True)
+    releases = tuple(
+        Release(str(version), tuple(grouper.wheels.get(version, ())), version in grouper.sdists) for version in versions
+    )
+    return Page(grouper.name, index, releases, grouper.skipped)
