@@ -1,0 +1,1 @@
+"""What tests share: a loopback index, and makers of wheels."""
