@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
+from isal import isal_zlib
 from isal.isal_zlib import crc32, decompressobj
-from isal.isal_zlib import error as _error
 
 __all__ = ["CHUNK", "crc32", "inflate", "inflate_chunks"]
 
 CHUNK = 1 << 20
+_Damaged: type[Exception] = vars(isal_zlib)["error"]  # its stubs call the class an instance
 
 
 def inflate(packed: bytes, size: int) -> bytes | None:
@@ -17,7 +18,7 @@ def inflate(packed: bytes, size: int) -> bytes | None:
         data: bytes = stream.decompress(packed, size + 1)
         if len(data) == size and not stream.eof:
             data += stream.decompress(stream.unconsumed_tail, 1)
-    except _error:
+    except _Damaged:
         return None
     return data if len(data) == size and stream.eof and not stream.unused_data else None
 
@@ -34,7 +35,7 @@ def inflate_chunks(read: Callable[[], bytes], size: int) -> Iterator[bytes | Non
         pending = pending or read()
         try:
             piece: bytes = stream.decompress(pending, CHUNK)
-        except _error:
+        except _Damaged:
             yield None
             return
         if not piece and not pending and not stream.eof:

@@ -49,7 +49,8 @@ class Directory(msgspec.Struct, frozen=True, array_like=True):
 class Reach(msgspec.Struct, frozen=True, array_like=True):
     """Binaries in `directory` look for libraries in `wanted`, which lies elsewhere.
 
-    Both are relative to the object. inside: `wanted` is a directory of this object.
+    Both are relative to the object. inside: `wanted` is a directory of this object and of the same
+    scheme, which a view keeps at the same distance.
     """
 
     directory: str

@@ -69,7 +69,14 @@ def reaches_of(files: Sequence[TreeFile]) -> tuple[Reach, ...]:
     for file in files:
         directory = file.path.rpartition("/")[0]
         found |= {(directory, wanted) for path in file.origins if (wanted := _outside(directory, path)) is not None}
-    return tuple(Reach(directory, wanted, wanted in held) for directory, wanted in sorted(found))
+    return tuple(
+        Reach(directory, wanted, wanted in held and _scheme(directory) == _scheme(wanted))
+        for directory, wanted in sorted(found)
+    )
+
+
+def _scheme(path: str) -> str:
+    return path.partition("/")[0]
 
 
 def _outside(directory: str, path: str) -> str | None:

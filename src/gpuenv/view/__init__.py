@@ -1,0 +1,1 @@
+"""An environment as links into the store."""

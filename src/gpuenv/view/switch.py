@@ -1,0 +1,64 @@
+"""Which view a project uses: one symbolic link, exchanged in one step. Cheap to import: every command reads it."""
+
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+
+from gpuenv.errors import Occupied, StoreError
+
+__all__ = ["MARKER", "current", "current_view", "switch"]
+
+MARKER = "gpuenv.json"
+_VIEW = re.compile(r".*/views/[0-9a-f]{32}-[^/]+/?\Z")
+
+
+def current(venv: Path) -> dict[str, object] | None:
+    """The marker of the view at `venv`: `ViewPlan.marker` and `objects`; None where there is no whole view."""
+    try:
+        with open(f"{venv}/{MARKER}", "rb") as file:  # noqa: PTH123
+            found = json.loads(file.read())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def current_view(venv: Path) -> Path | None:
+    """The view that `venv` points at, None where it is no link of ours or leads nowhere."""
+    try:
+        target = os.readlink(venv)  # noqa: PTH115
+    except OSError:
+        return None
+    return Path(target) if _VIEW.match(target) and current(venv) is not None else None
+
+
+def switch(venv: Path, view: Path) -> bool:
+    """Point `venv` at `view` in one step; False if it did already. Raises Occupied if it is not ours to replace."""
+    try:
+        if venv.is_symlink():
+            target = os.readlink(venv)  # noqa: PTH115
+            if target == str(view):
+                return False
+            if not _VIEW.match(target):
+                raise _occupied(venv, f"it is a link to {target}")
+        elif venv.exists():
+            raise _occupied(venv, "it is a directory" if venv.is_dir() else "it is a file")
+        temporary = venv.with_name(f".{venv.name.lstrip('.')}-{secrets.token_hex(8)}")
+        temporary.symlink_to(view)
+        try:
+            temporary.rename(venv)
+        except OSError:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot switch {venv.name}", causes=(f"{error.strerror}: {error.filename}",)) from error
+    return True
+
+
+def _occupied(venv: Path, what: str) -> Occupied:
+    return Occupied(
+        f"{venv.name} is in the way",
+        causes=(f"{what}, and gpuenv did not make it",),
+        hints=(f"move it away or delete it: mv {venv.name} {venv.name}.old",),
+    )
