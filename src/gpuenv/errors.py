@@ -47,9 +47,10 @@ class ManifestError(GpuenvError):
 
 
 class LockfileError(GpuenvError):
-    """gpuenv.lock cannot be read."""
+    """gpuenv.lock cannot be read. newer: because it has a format of a newer gpuenv."""
 
     kind = "lockfile"
+    newer = False
 
 
 class NetworkError(GpuenvError):

@@ -55,7 +55,7 @@ def _fields(body: bytes) -> dict[str, list[str]]:
     values: list[str] = []
     for line in body.decode("utf-8", "replace").lstrip("\ufeff").split("\n"):
         line = line.rstrip("\r")
-        if not line.strip():
+        if not line:  # a line of white space alone continues a field: licences hold such lines
             break
         if line[0] in " \t":
             if values:

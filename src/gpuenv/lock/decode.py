@@ -8,7 +8,7 @@ from gpuenv.errors import LockfileError
 from gpuenv.lock.encode import VERSION
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
-from gpuenv.model.version import normal_name
+from gpuenv.model.version import normal_name, parse_version
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["decode", "salvage"]
@@ -32,10 +32,12 @@ def decode(text: str) -> Lock:
         )
     version = document.get("version")
     if isinstance(version, int) and version > VERSION:
-        raise LockfileError(
+        error = LockfileError(
             f"gpuenv.lock has format {version}; this gpuenv reads formats up to {VERSION}",
             hints=["upgrade gpuenv: pip install --upgrade gpuenv"],
         )
+        error.newer = True
+        raise error
     try:
         return _lock(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -82,9 +84,8 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
     if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"the sha256 of {filename} is not one")
     index = table.get("index")
-    size = int(table["size"]) if "size" in table else None
     url = _text(table["url"]) if "url" in table else bases[_text(index)] + _text(table["path"])
-    return LockedArtifact(filename, normal_name(parts[0]), parts[1], index, url, sha256, size)
+    return LockedArtifact(filename, normal_name(parts[0]), str(parse_version(parts[1])), index, url, sha256, int(table["size"]))
 
 
 def _target(name: str, table: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -> LockedTarget:

@@ -81,8 +81,7 @@ def _artifacts(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
             where["path"] = artifact.url.removeprefix(base)
         else:
             where["url"] = artifact.url
-        size: dict[str, Value] = {} if artifact.size is None else {"size": artifact.size}
-        yield f"{quote(identity)} = {inline({**where, 'sha256': artifact.sha256, **size})}"
+        yield f"{quote(identity)} = {inline({**where, 'sha256': artifact.sha256, 'size': artifact.size})}"
 
 
 def _targets(lock: Lock) -> Iterator[str]:

@@ -14,7 +14,7 @@ class LockedArtifact:
     """One wheel: where it came from and what its bytes are.
 
     index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
-    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes, None if nobody said.
+    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes.
     """
 
     filename: str
@@ -23,7 +23,7 @@ class LockedArtifact:
     index: str | None
     url: str
     sha256: str
-    size: int | None
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

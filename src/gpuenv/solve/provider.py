@@ -209,16 +209,17 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return
         metadata = self._metadata(candidate, candidate.wheel)
         extra = candidate.key.detail
-        if not extra:
-            if metadata.requires_python and candidate.wheel.requires_python is None:
-                yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
-            lines = metadata.requires
-        else:
+        if extra:
             yield Need(candidate.key.base, exact=candidate.base)
-            lines = metadata.by_extra.get(extra, ())
             if extra not in metadata.extras:
                 self.warnings[f"{metadata.name} {metadata.version} has no extra `{extra}`"] = None
-        for line in lines:
+        elif metadata.requires_python and candidate.wheel.requires_python is None:
+            yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
+        yield from self.needs_in(metadata, extra)
+
+    def needs_in(self, metadata: Metadata, extra: str) -> Iterator[Need]:
+        """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
+        for line in metadata.by_extra.get(extra, ()) if extra else metadata.requires:
             try:
                 requirement = parse_requirement(line)
             except InvalidRequirement:

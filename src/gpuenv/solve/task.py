@@ -15,7 +15,8 @@ class Task:
     """Everything that `solve` may look at.
 
     roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name (the old lock's,
-    then other targets'). sources: names that come from a URL, whoever asks for them. exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
+    then other targets'). sources: names that come from a URL, whoever asks for them.
+    exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
     """
 
     project: str

@@ -1,0 +1,108 @@
+"""Runs ahead of a solve: from what is known, which pages and metadata will be asked for next?
+
+A Scout guesses that each name is solved by its first choice under the specifiers seen so far. It only ever names
+things to gather; no answer depends on it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gpuenv.model.answer import Missing
+from gpuenv.model.distribution import WheelFile
+from gpuenv.model.version import normal_name
+from gpuenv.solve.nodes import Kind, Need
+from gpuenv.solve.provider import NotKnownYet, Provider
+from gpuenv.solve.task import Task
+
+__all__ = ["Scout"]
+
+
+@dataclass
+class _Seen:
+    """What was seen of one name: the specifiers on it, the extras asked for, the likely wheel."""
+
+    specifiers: dict[str, None] = field(default_factory=dict)
+    extras: dict[str, None] = field(default_factory=dict)
+    likely: WheelFile | None = None
+
+
+class Scout:
+    """One target's guesses; every method returns what to gather next."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._provider = Provider(task)
+        self._seen: dict[str, _Seen] = {}
+        self._followed: set[tuple[str, str]] = set()
+        self._todo: deque[Need] = deque()
+
+    def roots(self) -> Missing:
+        """What the roots ask for."""
+        for origin, requirements in self._task.roots.items():
+            for requirement in requirements:
+                self._todo.extend(self._provider.needs_of(requirement, "", origin))
+        return self._go()
+
+    def page_came(self, name: str) -> Missing:
+        """The page of a name is in the catalog."""
+        return self._go([name])
+
+    def metadata_came(self, wheel: WheelFile) -> Missing:
+        """The metadata of a wheel is in the catalog."""
+        name = normal_name(wheel.filename.partition("-")[0])
+        self._seen.setdefault(name, _Seen()).likely = wheel
+        return self._go([name])
+
+    def index_of(self, name: str) -> str | None:
+        """The index that a name's page came from, None if it has none."""
+        page = self._task.catalog.pages.get(normal_name(name))
+        return page.index if page else None
+
+    def _go(self, names: Iterable[str] = ()) -> Missing:
+        pages: dict[str, None] = {}
+        wheels: dict[str, WheelFile] = {}
+        direct: dict[str, None] = {}
+        changed = deque(names)
+        while changed or self._todo:
+            while self._todo:
+                self._note(self._todo.popleft(), changed, direct)
+            if changed:
+                self._advance(changed.popleft(), pages, wheels)
+        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct))
+
+    def _note(self, need: Need, changed: deque[str], direct: dict[str, None]) -> None:
+        """Remember a need; a name whose picture changed is looked at again."""
+        if need.key.kind is not Kind.DISTRIBUTION:
+            return
+        if need.url is not None:
+            direct[need.url] = None
+            return
+        seen = self._seen.setdefault(need.key.name, _Seen())
+        before = len(seen.specifiers) + len(seen.extras)
+        seen.specifiers[need.specifier] = None
+        seen.extras[need.key.detail] = None
+        if len(seen.specifiers) + len(seen.extras) != before:
+            changed.append(need.key.name)
+
+    def _advance(self, name: str, pages: dict[str, None], wheels: dict[str, WheelFile]) -> None:
+        seen = self._seen.setdefault(name, _Seen())
+        try:
+            offers = self._provider.offers(name)
+        except NotKnownYet:
+            pages[name] = None
+            return
+        kept = self._task.kept.get(name, ())
+        specifiers = self._provider.specifiers(name, ()) + list(seen.specifiers)
+        choice = next(offers.choices(specifiers, kept), None)
+        if choice is not None:
+            seen.likely = choice[1]
+        if seen.likely is None:
+            return
+        if seen.likely.key not in self._task.catalog.metadata:
+            wheels[seen.likely.key] = seen.likely
+            return
+        for extra in [*seen.extras]:
+            if (seen.likely.key, extra) not in self._followed:
+                self._followed.add((seen.likely.key, extra))
+                self._todo.extend(self._provider.needs_in(self._task.catalog.metadata[seen.likely.key], extra))

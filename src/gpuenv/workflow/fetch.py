@@ -1,0 +1,155 @@
+"""Brings artifacts into the store: several downloads at once, unpacked while others still come, flushed together."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from gpuenv.binaries.elf import origin_paths
+from gpuenv.errors import NetworkError, OfflineError
+from gpuenv.index import IndexClient
+from gpuenv.model.lock import LockedArtifact
+from gpuenv.model.manifest import Index
+from gpuenv.model.progress import Progress
+from gpuenv.store import Staged, Store
+
+__all__ = ["fetch"]
+
+_DOWNLOADS = 8
+_UNPACKING = 2
+
+
+async def fetch(
+    artifacts: Iterable[LockedArtifact],
+    *,
+    store: Store,
+    client: IndexClient,
+    indexes: Mapping[str, Index],
+    progress: Progress,
+) -> None:
+    """Make every artifact an object of the store; raises the first failure, after which nothing half-done is left.
+
+    indexes: by the names that artifacts refer to.
+    """
+    work = _Fetch(store, client, indexes, progress)
+    # the largest first: their unpacking is the longest, and the others come in meanwhile
+    ordered = sorted(artifacts, key=lambda artifact: (-artifact.size, artifact.filename))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for artifact in ordered:
+                group.create_task(work.one(artifact))
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+    finally:
+        work.close()
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class _Fetch:
+    """The limits and the publisher that all artifacts of one sync share."""
+
+    def __init__(
+        self, store: Store, client: IndexClient, indexes: Mapping[str, Index], progress: Progress
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._indexes = indexes
+        self._progress = progress
+        self._slots = asyncio.Semaphore(_DOWNLOADS)
+        self._unpacking = asyncio.Semaphore(_UNPACKING)
+        self._publisher = _Publisher(store)
+        # Waiting for other processes has threads of its own: were they shared with the work, two processes could wait
+        # for each other with no thread left to finish what the other one waits for.
+        self._waiting = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="waiting")
+
+    def close(self) -> None:
+        """Let the waiting threads go."""
+        self._waiting.shutdown(wait=False, cancel_futures=True)
+
+    async def one(self, artifact: LockedArtifact) -> None:
+        """One artifact, held by the lock that processes share for it."""
+        async with self._slots:
+            held = ExitStack()
+            enter = asyncio.get_running_loop().run_in_executor(
+                self._waiting, held.enter_context, self._store.lock_artifact(artifact.sha256)
+            )
+            try:
+                await enter
+                if self._store.find(artifact.sha256) is None:
+                    await self._make(artifact, held)
+            finally:
+                await asyncio.to_thread(held.close)
+
+    async def _make(self, artifact: LockedArtifact, held: ExitStack) -> None:
+        folder = self._store.downloads / artifact.sha256
+        self._progress.begin(artifact.filename, artifact.size)
+        try:
+            wheel = self._client.cached_wheel(artifact.sha256) or await self._download(artifact, folder)
+            async with self._unpacking:
+                staged = await asyncio.to_thread(self._stage, artifact, wheel, held)
+            await self._publisher.publish(staged)
+            await asyncio.to_thread(shutil.rmtree, folder, True)
+        finally:
+            self._progress.end(artifact.filename)
+
+    def _stage(self, artifact: LockedArtifact, wheel: Path, held: ExitStack) -> Staged:
+        return held.enter_context(
+            self._store.stage(
+                wheel,
+                sha256=artifact.sha256,
+                name=artifact.name,
+                version=artifact.version,
+                origin_paths=origin_paths,
+            )
+        )
+
+    async def _download(self, artifact: LockedArtifact, folder: Path) -> Path:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        into = folder / artifact.filename
+        index = self._indexes.get(artifact.index or "")
+
+        def advance(amount: int) -> None:
+            self._progress.advance(artifact.filename, amount)
+
+        try:
+            await self._get(artifact, artifact.url, index, into, advance)
+        except OfflineError:
+            raise
+        except NetworkError:
+            # a mirror has the same file elsewhere: its page says where
+            moved = index and await self._client.locate(artifact.name, artifact.filename, artifact.sha256, index)
+            if not moved or moved == artifact.url:
+                raise
+            await self._get(artifact, moved, index, into, advance)
+        return into
+
+    async def _get(
+        self, artifact: LockedArtifact, url: str, index: Index | None, into: Path, advance: Callable[[int], None]
+    ) -> None:
+        if not into.exists():
+            await self._client.download(
+                url, sha256=artifact.sha256, size=artifact.size, index=index, into=into, progress=advance
+            )
+
+
+class _Publisher:
+    """Publishes what is staged, as much at a time as has gathered: one flush of the disk serves several artifacts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._staged: list[Staged] = []
+        self._turn = asyncio.Lock()
+
+    async def publish(self, staged: Staged) -> None:
+        """Return once the artifact is visible and safe."""
+        self._staged.append(staged)
+        async with self._turn:
+            batch, self._staged = self._staged, []
+            if batch:
+                await asyncio.to_thread(self._store.publish, batch)

@@ -1,0 +1,185 @@
+"""Gathers what a solve will ask for: pages and metadata, outward from what is asked, in parallel, for all targets.
+
+The solver is pure and stops at what it does not know. To keep such rounds few, a scout runs ahead for every target:
+the page of each name that is seen, then the metadata of its likely candidate, then the names that this requires.
+What a scout fetches in vain costs time and changes nothing. A failure of such a guess counts only once a solve
+really needs what failed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+
+from gpuenv.errors import GpuenvError
+from gpuenv.index import IndexClient
+from gpuenv.model.answer import Missing
+from gpuenv.model.distribution import Catalog, Metadata, Page, WheelFile
+from gpuenv.model.progress import Progress
+from gpuenv.solve import Scout, Task
+from gpuenv.workflow.route import Routes
+
+__all__ = ["Gatherer"]
+
+
+@dataclass
+class _Known:
+    """What was gathered so far. Pages by the route that led to them, so that targets with one route share them."""
+
+    pages: dict[tuple[tuple[str, ...], str], Page] = field(default_factory=dict)
+    metadata: dict[str, Metadata] = field(default_factory=dict)
+    direct: dict[str, WheelFile] = field(default_factory=dict)
+    failed: dict[str, GpuenvError] = field(default_factory=dict)
+
+
+class Gatherer:
+    """Fills catalogs through an index client; one for all targets of a lock."""
+
+    def __init__(self, client: IndexClient, routes: Routes, progress: Progress) -> None:
+        self._client = client
+        self._routes = routes
+        self._progress = progress
+        self._known = _Known()
+        self._pages: dict[str, dict[str, Page]] = {}
+
+    def catalog(self, target: str) -> Catalog:
+        """What is known for a target; the same mappings grow as more is gathered."""
+        return Catalog(self._pages.setdefault(target, {}), self._known.metadata, self._known.direct)
+
+    async def ahead(self, tasks: Iterable[Task]) -> None:
+        """Gather outward from the roots of every task."""
+        wave = _Wave(self, tasks)
+        for name in wave.targets:
+            wave.follow_roots(name)
+        await wave.finish()
+
+    async def fill(self, task: Task, missing: Missing) -> None:
+        """Gather what a solve lacked, and outward from there; raises what kept the first of it from being had."""
+        wave = _Wave(self, [task])
+        for name in missing.pages:
+            wave.want_page(task.target.name, name)
+        for place, wheel in enumerate(missing.wheels):
+            wave.want_metadata(task.target.name, wheel, follow=place == 0)
+        for url in missing.direct:
+            wave.want_direct(url)
+        await wave.finish()
+        wanted = [*missing.pages, *missing.direct, *(wheel.key for wheel in missing.wheels[:1])]
+        for key in wanted:
+            if key in self._known.failed:
+                raise self._known.failed[key]
+
+    # one thing each
+
+    async def page(self, target: str, name: str) -> Page:
+        """The page of the first index that knows the name; a page without releases if none does."""
+        route = self._routes.of(name, target)
+        key = (tuple(index.name for index in route), name)
+        if key not in self._known.pages:
+            found: Page | None = None
+            for index in route:
+                found = await self._client.page(name, index)
+                if found is not None and found.releases:
+                    break
+            self._known.pages[key] = found or Page(name, "", ())
+        page = self._pages.setdefault(target, {})[name] = self._known.pages[key]
+        return page
+
+    async def metadata(self, wheel: WheelFile, index: str | None) -> Metadata:
+        """The metadata of a wheel."""
+        found = await self._client.metadata(wheel, self._routes.by_name.get(index or ""))
+        self._known.metadata[wheel.key] = found
+        return found
+
+    async def direct(self, url: str) -> WheelFile:
+        """The wheel behind a URL."""
+        wheel = self._known.direct[url] = await self._client.direct(url)
+        return wheel
+
+    def failed(self, key: str, error: GpuenvError) -> None:
+        """Remember a failure until a solve needs what failed."""
+        self._known.failed[key] = error
+
+
+class _Wave:
+    """One run outward: a set of fetches that start further fetches, until nothing new is seen."""
+
+    def __init__(self, gatherer: Gatherer, tasks: Iterable[Task]) -> None:
+        self._gatherer = gatherer
+        self._scouts = {task.target.name: Scout(task) for task in tasks}
+        self._running: deque[asyncio.Task[None]] = deque()
+        self._wanted: set[tuple[str, str]] = set()
+
+    @property
+    def targets(self) -> Iterable[str]:
+        """The names of the wave's targets."""
+        return self._scouts
+
+    def follow_roots(self, target: str) -> None:
+        """Begin with what the project asks for."""
+        self._turn(target, self._scouts[target].roots())
+
+    def want_page(self, target: str, name: str) -> None:
+        """Fetch a page, then go on from its likely candidate."""
+        if self._new(target, name):
+            self._start(name, self._page(target, name))
+
+    def want_metadata(self, target: str, wheel: WheelFile, *, follow: bool = True) -> None:
+        """Fetch metadata, then (if asked to) go on with what it requires."""
+        if self._new(target if follow else "", wheel.key):
+            self._start(wheel.key, self._metadata(target, wheel, follow))
+
+    def want_direct(self, url: str) -> None:
+        """Fetch the wheel behind a URL."""
+        if self._new("", url):
+            self._start(url, self._direct(url))
+
+    async def finish(self) -> None:
+        """Until nothing runs any more; on a failure that is not a GpuenvError everything else is stopped."""
+        try:
+            while self._running:
+                await self._running.popleft()
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _new(self, target: str, key: str) -> bool:
+        if (target, key) in self._wanted:
+            return False
+        self._wanted.add((target, key))
+        return True
+
+    def _start(self, key: str, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except GpuenvError as error:
+                self._gatherer.failed(key, error)
+
+        self._running.append(asyncio.get_running_loop().create_task(guarded()))
+
+    async def _page(self, target: str, name: str) -> None:
+        await self._gatherer.page(target, name)
+        self._turn(target, self._scouts[target].page_came(name))
+
+    async def _metadata(self, target: str, wheel: WheelFile, follow: bool) -> None:
+        catalog = self._gatherer.catalog(target)
+        if wheel.key not in catalog.metadata:
+            name = wheel.filename.partition("-")[0]
+            await self._gatherer.metadata(wheel, self._scouts[target].index_of(name))
+        if follow:
+            self._turn(target, self._scouts[target].metadata_came(wheel))
+
+    async def _direct(self, url: str) -> None:
+        wheel = await self._gatherer.direct(url)
+        for target in self._scouts:
+            self.want_metadata(target, wheel)
+
+    def _turn(self, target: str, missing: Missing) -> None:
+        """A scout saw something: fetch what it wants next."""
+        for name in missing.pages:
+            self.want_page(target, name)
+        for wheel in missing.wheels:
+            self.want_metadata(target, wheel)
+        for url in missing.direct:
+            self.want_direct(url)

@@ -1,0 +1,252 @@
+"""`gpuenv lock`: manifest and old lock in, new lock out. A fresh lock is left alone, without a look at the network."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from gpuenv.errors import LockfileError, StaleLock
+from gpuenv.workflow.project import Project, write_atomically
+
+if TYPE_CHECKING:
+    from gpuenv.model.answer import Conflict, Pin, Solution
+    from gpuenv.model.difference import Change
+    from gpuenv.model.lock import Lock, LockedArtifact, LockedTarget
+    from gpuenv.workflow.resolve import Kept
+    from gpuenv.workflow.route import Routes
+
+__all__ = ["LockMode", "LockResult", "check", "lock", "why_stale"]
+
+
+class LockMode(Enum):
+    """What `lock` may do with its answer."""
+
+    WRITE = auto()
+    DRY_RUN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class LockResult:
+    """What locking came to. data: the bytes of the lock. changed: the file did not hold them before."""
+
+    data: bytes
+    changed: bool
+    changes: "tuple[Change, ...]" = ()
+    warnings: tuple[str, ...] = ()
+
+
+def why_stale(project: Project) -> str | None:
+    """Why gpuenv.lock does not answer pyproject.toml, or None; a yes is remembered by content."""
+    data = project.lock_bytes()
+    if data is None:
+        return "there is no gpuenv.lock"
+    key = project.freshness_key(project.manifest_text(), data)
+    if project.known_fresh(key):
+        return None
+    from gpuenv.lock import why_stale
+
+    reason = why_stale(project.decode_lock(data), project.manifest)
+    if reason is None:
+        project.remember_fresh(key)
+    return reason
+
+
+def check(project: Project) -> None:
+    """Raise StaleLock unless gpuenv.lock answers pyproject.toml."""
+    if reason := why_stale(project):
+        raise StaleLock("gpuenv.lock does not answer pyproject.toml", causes=[reason], hints=["run `gpuenv lock`"])
+
+
+def lock(
+    project: Project,
+    *,
+    mode: LockMode = LockMode.WRITE,
+    upgrade: bool = False,
+    upgrade_packages: Sequence[str] = (),
+) -> "LockResult | Conflict":
+    """Make gpuenv.lock answer pyproject.toml; where that cannot be, say why and leave the file alone."""
+    before = project.lock_bytes()
+    if before is not None and not (upgrade or upgrade_packages or project.refresh) and _is_fresh(project):
+        return LockResult(before, changed=False)
+    from gpuenv.lock import encode
+    from gpuenv.model.difference import difference
+
+    old, salvaged = _readable(project, before)
+    answer = _solved(project, old, salvaged, upgrade=upgrade, upgrade_packages=upgrade_packages)
+    if not isinstance(answer, tuple):
+        return answer
+    now, warnings = answer
+    data = encode(now).encode()
+    if mode is LockMode.WRITE:
+        if data != before:
+            write_atomically(project.lock_path, data)
+        project.remember_fresh(project.freshness_key(project.manifest_text(), data))
+    return LockResult(data, data != before, difference(old, now), warnings)
+
+
+def _is_fresh(project: Project) -> bool:
+    try:
+        return why_stale(project) is None
+    except LockfileError as error:
+        if error.newer:
+            raise
+        return False
+
+
+def _readable(project: Project, data: bytes | None) -> "tuple[Lock | None, Mapping[str, tuple[str, ...]]]":
+    """The lock before; where it is damaged or has conflict markers, the versions its text names."""
+    from gpuenv.lock import salvage
+
+    if data is None:
+        return None, {}
+    try:
+        return project.decode_lock(data), {}
+    except LockfileError as error:
+        if error.newer:
+            raise
+        return None, salvage(data.decode("utf-8", "replace"))
+
+
+def _solved(
+    project: Project,
+    old: "Lock | None",
+    salvaged: Mapping[str, tuple[str, ...]],
+    *,
+    upgrade: bool,
+    upgrade_packages: Sequence[str],
+) -> "tuple[Lock, tuple[str, ...]] | Conflict":
+    from gpuenv.workflow.resolve import resolve
+    from gpuenv.workflow.route import Routes
+
+    manifest = project.manifest
+    routes = Routes(manifest, project.default_index)
+    exclude_newer = _exclude_newer(project, None if upgrade else old)
+    kept: Kept = {} if upgrade else _kept(project, old, salvaged, upgrade_packages)
+
+    async def run() -> "dict[str, Solution] | Conflict":
+        async with project.client() as client:
+            return await resolve(
+                manifest, client, routes, kept=kept, exclude_newer=exclude_newer, progress=project.progress
+            )
+
+    solutions = asyncio.run(run())
+    if not isinstance(solutions, dict):
+        return solutions
+    warnings = dict.fromkeys(warning for solution in solutions.values() for warning in solution.warnings)
+    return _assembled(project, routes, solutions, exclude_newer), tuple(warnings)
+
+
+def _exclude_newer(project: Project, old: "Lock | None") -> str | None:
+    """The instant that counts: a span is measured once and then kept, until --upgrade or until its text changes."""
+    from gpuenv.manifest.instants import instant_of
+
+    stated = project.manifest.exclude_newer
+    if stated is None:
+        return None
+    if old is not None and old.exclude_newer and old.inputs.get("exclude-newer") == stated:
+        return old.exclude_newer
+    return instant_of(stated, datetime.now(UTC))
+
+
+def _kept(
+    project: Project,
+    old: "Lock | None",
+    salvaged: Mapping[str, tuple[str, ...]],
+    upgrade_packages: Sequence[str],
+) -> "Kept":
+    from gpuenv.model.difference import versions
+    from gpuenv.model.version import normal_name
+
+    freed = {normal_name(name) for name in upgrade_packages}
+    kept = {}
+    for target in project.manifest.targets:
+        pins = dict(salvaged)
+        if old is not None:
+            pins = {name: (version,) for name, version in versions(old, old.targets.get(target)).items()}
+        kept[target] = {name: pinned for name, pinned in pins.items() if name not in freed}
+    return kept
+
+
+# from solutions to the lock
+
+
+def _assembled(
+    project: Project, routes: "Routes", solutions: "Mapping[str, Solution]", exclude_newer: str | None
+) -> "Lock":
+    from gpuenv.lock import inputs_of
+    from gpuenv.model.lock import Lock, LockedIndex
+
+    artifacts: dict[str, LockedArtifact] = {}
+    identities: dict[tuple[str, str], str] = {}
+    for target, solution in solutions.items():
+        urls = routes.urls(target)
+        for pin in solution.pins.values():
+            artifact = _artifact(project, routes, pin, urls)
+            artifacts[f"{artifact.filename}#{artifact.sha256[:8]}"] = artifact
+    for identity, artifact in artifacts.items():
+        alone = sum(other.filename == artifact.filename for other in artifacts.values()) == 1
+        identities[artifact.filename, artifact.sha256] = artifact.filename if alone else identity
+    used = sorted({artifact.index for artifact in artifacts.values() if artifact.index})
+    return Lock(
+        inputs=inputs_of(project.manifest),
+        exclude_newer=exclude_newer,
+        indexes=tuple(
+            LockedIndex(
+                name,
+                None if routes.by_name[name] is project.default_index else routes.by_name[name].public_location,
+                routes.by_name[name].folder,
+            )
+            for name in used
+        ),
+        artifacts={identities[a.filename, a.sha256]: a for a in artifacts.values()},
+        targets={name: _target(project, name, solution, identities) for name, solution in solutions.items()},
+    )
+
+
+def _target(
+    project: Project, name: str, solution: "Solution", identities: Mapping[tuple[str, str], str]
+) -> "LockedTarget":
+    from gpuenv.model.lock import LockedPackage, LockedTarget
+
+    packages = {
+        pin.name: LockedPackage(
+            pin.name, identities[pin.wheel.filename, pin.wheel.sha256 or ""], pin.requires, pin.extras
+        )
+        for pin in solution.pins.values()
+    }
+    roots = {root: keys for root, keys in solution.roots.items() if keys}
+    return LockedTarget(project.manifest.targets[name], roots, packages)
+
+
+def _artifact(project: Project, routes: "Routes", pin: "Pin", urls: Mapping[str, str]) -> "LockedArtifact":
+    from gpuenv.model.lock import LockedArtifact
+
+    wheel = pin.wheel
+    url = wheel.url
+    if pin.index is None:
+        url = _as_written(project, url, urls.get(pin.name))
+    elif routes.by_name[pin.index].folder:
+        folder = project.root / routes.by_name[pin.index].location
+        url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
+    version = wheel.filename.split("-")[1]
+    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, wheel.sha256 or "", wheel.size or 0)
+
+
+def _as_written(project: Project, url: str, written: str | None) -> str:
+    """A direct URL; a wheel inside the project's folder by its relative path, so that no machine's path is locked."""
+    if written is not None and "://" not in written:
+        return written
+    if url.startswith("file:"):
+        path = _path_of(url)
+        if path.is_relative_to(project.root.resolve()):
+            return path.relative_to(project.root.resolve()).as_posix()
+    return url
+
+
+def _path_of(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path)).resolve()

@@ -1,0 +1,96 @@
+"""Solve every target of a project: gather, ask the solver, gather what it lacked, until it answers.
+
+Targets are solved one after the other, newest Python first, so that the newest versions set the tone and the other
+targets take them where they can: one project has one numpy wherever one can serve. Each answer is what the target
+would get alone with the same preferences.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gpuenv.index import IndexClient
+from gpuenv.model.answer import Conflict, Missing, Solution
+from gpuenv.model.manifest import Manifest
+from gpuenv.model.progress import Progress
+from gpuenv.model.target import Target
+from gpuenv.solve import Task, solve
+from gpuenv.workflow.gather import Gatherer
+from gpuenv.workflow.route import Routes
+
+__all__ = ["Kept", "resolve"]
+
+# Versions to try first: by target, then by name.
+Kept = Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+async def resolve(
+    manifest: Manifest,
+    client: IndexClient,
+    routes: Routes,
+    *,
+    kept: Kept,
+    exclude_newer: str | None,
+    progress: Progress,
+) -> dict[str, Solution] | Conflict:
+    """One Solution a target, by name, or the Conflict of the first target that has none."""
+    gatherer = Gatherer(client, routes, progress)
+    tasks = [_task(manifest, target, gatherer, routes, kept, exclude_newer) for target in _in_order(manifest)]
+    await gatherer.ahead(tasks)
+    solutions: dict[str, Solution] = {}
+    for task in tasks:
+        shared = replace(task, kept=_shared(task.kept, solutions))
+        answer = await _answer(shared, gatherer)
+        if isinstance(answer, Conflict):
+            return answer
+        solutions[task.target.name] = await _with_digests(answer, client, routes)
+    return solutions
+
+
+def _in_order(manifest: Manifest) -> list[Target]:
+    """Newest Python first, then by name: an order that no shuffling of the manifest changes."""
+    return sorted(manifest.targets.values(), key=lambda t: (tuple(-part for part in t.python_minor), t.name))
+
+
+def _task(
+    manifest: Manifest, target: Target, gatherer: Gatherer, routes: Routes, kept: Kept, exclude_newer: str | None
+) -> Task:
+    roots = {"project": manifest.dependencies + tuple(manifest.target_dependencies.get(target.name, ()))}
+    roots |= {f"extra:{name}": requirements for name, requirements in sorted(manifest.extras.items())}
+    roots |= {f"group:{name}": requirements for name, requirements in sorted(manifest.groups.items())}
+    return Task(
+        project=manifest.name,
+        requires_python=manifest.requires_python,
+        roots=roots,
+        target=target,
+        catalog=gatherer.catalog(target.name),
+        constraints=manifest.constraints,
+        overrides=manifest.overrides,
+        kept=kept.get(target.name, {}),
+        sources=routes.urls(target.name),
+        exclude_newer=exclude_newer,
+    )
+
+
+def _shared(kept: Mapping[str, tuple[str, ...]], solutions: Mapping[str, Solution]) -> dict[str, tuple[str, ...]]:
+    """A target's own pins first, then those of the targets that were solved before."""
+    shared = dict(kept)
+    for solution in solutions.values():
+        for name, pin in solution.pins.items():
+            shared[name] = tuple(dict.fromkeys([*shared.get(name, ()), pin.version]))
+    return shared
+
+
+async def _answer(task: Task, gatherer: Gatherer) -> Solution | Conflict:
+    while isinstance(answer := solve(task), Missing):
+        await gatherer.fill(task, answer)
+    return answer
+
+
+async def _with_digests(solution: Solution, client: IndexClient, routes: Routes) -> Solution:
+    """Every pin with the digest and size of its wheel: where an index does not state them, the file is fetched (no hash, no lock)."""
+    pins = dict(solution.pins)
+    for name, pin in pins.items():
+        if pin.wheel.sha256 is None or pin.wheel.size is None:
+            index = routes.by_name.get(pin.index or "")
+            pins[name] = replace(pin, wheel=await client.complete(pin.wheel, index))
+    return replace(solution, pins=pins)
