@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from html.parser import HTMLParser
+from functools import lru_cache
+from html import unescape
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin
 
@@ -19,6 +20,12 @@ ACCEPT = f"{JSON}, {HTML};q=0.2, text/html;q=0.1"
 
 _SDIST = re.compile(r"(.+)\.(?:tar\.gz|zip|tar\.bz2|tgz|tar\.xz|tar\.Z|tar)\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# a quoted value may hold `>`; the bounds keep a hostile page from being read over and over
+_INSIDE = r"""((?:[^<>"']++|"[^"]{0,8192}+"|'[^']{0,8192}+'){0,64}+)>"""
+_ANCHOR = re.compile(r"<a\s" + _INSIDE, re.IGNORECASE)
+_HEAD_TAG = re.compile(r"<(base|meta)\s" + _INSIDE, re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _FRAGMENT = re.compile(r"(?:^|&)sha256=([0-9a-fA-F]{64})(?:&|$)")
 
 
@@ -42,7 +49,7 @@ class _File(msgspec.Struct, gc=False, rename="kebab"):
     upload_time: str | None = None
 
 
-class _Meta(msgspec.Struct, gc=False, rename="kebab"):
+class _Meta(msgspec.Struct, frozen=True, gc=False, rename="kebab"):
     api_version: str = "1.0"
 
 
@@ -120,68 +127,57 @@ def _absolute(link: str, base: str, local: bool) -> str:
     return f"{scheme}//{host.rpartition('@')[2]}{slash}{path}" if "@" in host else link
 
 
-class _Links(HTMLParser):
-    """Collects anchors, `<base>` and the repository version; the text of a page is not looked at but for file names."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.base: str | None = None
-        self.version = "1.0"
-        self.anchors: list[tuple[dict[str, str | None], list[str]]] = []
-        self._text: list[str] | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self._text = []
-            self.anchors.append((dict(attrs), self._text))
-        elif tag == "base" and self.base is None:
-            self.base = dict(attrs).get("href")
-        elif tag == "meta":
-            values = dict(attrs)
-            if values.get("name") == "pypi:repository-version":
-                self.version = values.get("content") or "1.0"
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "a":
-            self._text = None
-
-    def handle_data(self, data: str) -> None:
-        if self._text is not None:
-            self._text.append(data)
-
-
 def read_html(body: bytes, url: str, name: str, index: str) -> Page:
-    """Decode a project page of the HTML API (PEP 503, 592, 629, 658, 714)."""
-    links = _Links()
-    try:
-        links.feed(body.decode("utf-8", "replace"))
-        links.close()
-    except (AssertionError, ValueError) as error:
-        raise BadPage(f"it is not HTML that can be read: {error}") from None
-    _check_version(links.version)
-    return group(_html_files(links, url), name, index)
+    """Decode a project page of the HTML API (PEP 503, 592, 629, 658, 714).
+
+    Only start tags of `a`, `base` and `meta` are looked at. Pages of megabytes are common, and html.parser takes several
+    times as long for them.
+    """
+    text = body.decode("utf-8", "replace")
+    if "<!--" in text:
+        text = _COMMENT.sub("", text)
+    base = url
+    for tag, attributes in _HEAD_TAG.findall(text):
+        values = _attributes(attributes)
+        if tag.lower() == "base" and base == url:
+            base = urljoin(url, unescape(values.get("href", "")))
+        elif values.get("name") == "pypi:repository-version":
+            _check_version(values.get("content", "1.0"))
+    return group(_html_files(text, base, url.startswith("file:")), name, index)
 
 
-def _html_files(links: _Links, url: str) -> Iterator[WheelFile]:
-    base, local = urljoin(url, links.base) if links.base else url, url.startswith("file:")
-    for attributes, text in links.anchors:
-        href = attributes.get("href")
-        if not href:
+def _attributes(text: str) -> dict[str, str]:
+    """The attributes of a start tag, names in lower case; an attribute without a value has an empty one."""
+    return {name.lower(): double or single or bare for name, double, single, bare in _ATTRIBUTE.findall(text)}
+
+
+# a page repeats few values of Requires-Python many thousand times
+_unescape = lru_cache(maxsize=1024)(unescape)
+
+
+def _html_files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
+    for attributes in _ANCHOR.findall(text):
+        values = _attributes(attributes)
+        href = values.get("href", "").strip()
+        link, _, fragment = (unescape(href) if "&" in href else href).partition("#")
+        if not link:
             continue
-        link, _, fragment = href.strip().partition("#")
-        found = _FRAGMENT.search(fragment)
-        # the last part of the path is the file's name; PEP 503 has the text say the same, and texts get abbreviated
-        filename = unquote(link.partition("?")[0].rpartition("/")[2]) or "".join(text).strip()
-        offered = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata", "-")) or ""
+        found = _FRAGMENT.search(fragment) if fragment else None
+        filename = link.partition("?")[0].rpartition("/")[2]
+        python = values.get("data-requires-python")
+        yanked = values.get("data-yanked")
+        offered = values.get("data-core-metadata", values.get("data-dist-info-metadata"))
         yield WheelFile(
-            filename,
+            # PEP 503 has the text of an anchor say the same, and texts get abbreviated
+            unquote(filename) if "%" in filename else filename,
             _absolute(link, base, local),
             found.group(1).lower() if found else None,
             None,
-            attributes.get("data-requires-python") or None,
-            None,
-            (attributes["data-yanked"] or "") if "data-yanked" in attributes else None,
-            None if offered in ("-", "false") else _digest(offered.removeprefix("sha256=")) or "",
+            _unescape(python) if python else None,
+            # in no standard (PEP 700 is JSON only), but mirrors write it, and `exclude-newer` lives on it
+            values.get("data-upload-time") or None,
+            _unescape(yanked) if yanked else yanked,
+            None if offered is None or offered == "false" else _digest(offered.removeprefix("sha256=")) or "",
         )
 
 
@@ -217,10 +213,12 @@ class _Grouper:
         self._versions: dict[str, Version | None] = {}
 
     def add(self, file: WheelFile) -> None:
-        version = self._of_wheel(file.filename) if file.filename.endswith(".whl") else self._of_sdist(file.filename)
+        filename = file.filename
+        wheel = filename.endswith(".whl")
+        version = self._of_wheel(filename) if wheel else self._of_sdist(filename)
         if version is None or not file.url:
             self.skipped += 1
-        elif file.filename.endswith(".whl"):
+        elif wheel:
             self.wheels.setdefault(version, []).append(file)
         else:
             self.sdists.add(version)
