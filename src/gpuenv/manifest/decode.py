@@ -13,9 +13,9 @@ from gpuenv.model.requirement import Requirement
 from gpuenv.model.target import Target
 from gpuenv.toml.read import SyntaxProblem, parse
 
-__all__ = ["decode"]
+__all__ = ["SETTINGS_KEYS", "decode"]
 
-_KEYS = (
+SETTINGS_KEYS = (
     "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python", "native",
     "default-extras",
 )  # fmt: skip
@@ -35,7 +35,7 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
     project = decode_project(root.child("project", data["project"]))
     groups = decode_groups(_table(root, "dependency-groups"), project)
     settings = _table(_table(root, "tool"), "gpuenv")
-    fields = settings.fields(*_KEYS)
+    fields = settings.fields(*SETTINGS_KEYS)
     _refuse_pending(fields)
     targets = _targets(settings, fields, project.requires_python)
     indexes = decode_indexes(fields["index"], targets) if "index" in fields else ()

@@ -8,9 +8,9 @@ from gpuenv.manifest.node import Node
 from gpuenv.model.manifest import DEFAULT_INDEX, Index, Source
 from gpuenv.model.version import normal_name
 
-__all__ = ["decode_indexes", "decode_sources"]
+__all__ = ["INDEX_KEYS", "decode_indexes", "decode_sources"]
 
-_INDEX_KEYS = ("name", "url", "path", "packages", "targets", "explicit", "default")
+INDEX_KEYS = ("name", "url", "path", "packages", "targets", "explicit", "default")
 _SOURCE_KEYS = ("index", "url", "path", "target")
 _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PACKAGES = re.compile(r"[A-Za-z0-9._*?\[\]!-]+")
@@ -23,7 +23,7 @@ def decode_indexes(node: Node, targets: Collection[str]) -> tuple[Index, ...]:
     found: dict[str, Index] = {}
     default: str | None = None
     for item in node.items():
-        fields = item.fields(*_INDEX_KEYS)
+        fields = item.fields(*INDEX_KEYS)
         index = _index(item, fields, targets)
         if index.name in found:
             raise fields["name"].error(f"there is an index `{index.name}` already")
