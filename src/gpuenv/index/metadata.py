@@ -14,7 +14,7 @@ _WORD = re.compile(r"""\s*("[^"]*"|'[^']*'|[()]|[A-Za-z_.]+|[<>=!~]+)""")
 _PLAIN = re.compile(r"""\s*extra\s*==\s*("[^"]*"|'[^']*')\s*\Z""")
 _URL = re.compile(r"[^;(<>=!~]*@")
 
-# (extra that must be asked for, extras named in some other way, is that other way more than == and !=?)
+# (extra that must be asked for, extras named in some other way, may extras that are not named matter too?)
 _Shape = tuple[str | None, tuple[str, ...], bool]
 
 
@@ -78,29 +78,32 @@ def _marker_of(line: str) -> str:
 @cache
 def _shape(marker: str) -> _Shape:
     if found := _PLAIN.match(marker):
-        return _finish([found.group(1)], [], False)
+        return _finish([found.group(1)], [found.group(1)], False)
     if "extra" not in marker:
         return None, (), False
     words = _WORD.findall(marker)
     if "extra" not in words:
         return None, (), False
     demanded, rest = _conjuncts(words)
-    # padded, so that a marker cut short has neighbours to look at
-    words = ["", "", *words, "", ""]
-    named, exact = [], True
-    for at in (at for at, word in enumerate(words) if word == "extra"):
-        operator, literal = words[at + 1 : at + 3] if words[at + 2][:1] in ('"', "'") else words[at - 1 : at - 3 : -1]
-        named.append(literal)
-        exact = exact and operator in ("==", "!=")
-    return _finish(demanded, named, rest, exact)
+    named = [_compared(words, at) for at, word in enumerate(words) if word == "extra"]
+    return _finish(demanded, named, rest)
 
 
-def _finish(demanded: list[str], named: list[str], rest: bool, exact: bool = True) -> _Shape:
-    names = [normal_name(text[1:-1]) for text in demanded]
-    if len(names) == 1 and names[0] and not rest:
-        return names[0], (), False
-    # with == and != alone an extra that is not named changes nothing: the line's copy in `requires` answers for it
-    return None, tuple(dict.fromkeys(name for name in (normal_name(text[1:-1]) for text in named) if name)), not exact
+def _compared(words: list[str], at: int) -> str:
+    """The literal that the `extra` at this place is compared with by == or !=; an empty one for anything else."""
+    for pair in (words[at + 1 : at + 3], words[max(0, at - 2) : at][::-1]):
+        if len(pair) == 2 and pair[0] in ("==", "!=") and pair[1][0] in "\"'":
+            return pair[1]
+    return "''"
+
+
+def _finish(demanded: list[str], named: list[str], rest: bool) -> _Shape:
+    only = normal_name(demanded[0][1:-1]) if len(demanded) == 1 and not rest else ""
+    if only:
+        return only, (), False
+    others = dict.fromkeys(normal_name(text[1:-1]) for text in named)
+    # with == and != an extra that is not named changes nothing: the line's copy in `requires` answers for it
+    return None, tuple(name for name in others if name), "" in others
 
 
 def _conjuncts(words: list[str]) -> tuple[list[str], bool]:

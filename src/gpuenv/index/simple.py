@@ -130,8 +130,8 @@ def _absolute(link: str, base: str, local: bool) -> str:
 def read_html(body: bytes, url: str, name: str, index: str) -> Page:
     """Decode a project page of the HTML API (PEP 503, 592, 629, 658, 714).
 
-    Only start tags of `a`, `base` and `meta` are looked at. Pages of megabytes are common, and html.parser takes several
-    times as long for them.
+    Only start tags of `a`, `base` and `meta` are looked at. Pages of megabytes are common, and html.parser takes
+    several times as long for them.
     """
     text = body.decode("utf-8", "replace")
     if "<!--" in text:
