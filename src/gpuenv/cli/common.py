@@ -41,16 +41,29 @@ class Session:
         start = (self.project_dir or Path.cwd()).absolute()
         if self.project_dir is not None and not start.is_dir():
             raise UsageError(f"{self.project_dir} is not a folder")
+        return self._project(
+            find(start, search=self.project_dir is None),
+            refresh=refresh,
+            index_flags=tuple(index or ()),
+            default_index_flag=default_index,
+        )
+
+    def new_project(self) -> Project:
+        """The project that `init` makes or completes: here, or in the folder that --project names."""
+        folder = (self.project_dir or Path.cwd()).absolute()
+        if not folder.is_dir():
+            raise UsageError(f"{self.project_dir} is not a folder")
+        return self._project(folder)
+
+    def _project(self, root: Path, **settings: Any) -> Project:
         return Project(
-            root=find(start, search=self.project_dir is None),
+            root=root,
             store=self.store,
             cache=self.cache,
             environ=os.environ,
             offline=self.offline,
-            refresh=refresh,
-            index_flags=tuple(index or ()),
-            default_index_flag=default_index,
             progress=self._progress(),
+            **settings,
         )
 
     def say(self, text: str) -> None:

@@ -1,11 +1,13 @@
 """The JSON documents that scripts rely on (docs/reference/json.md): always records, every field present."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from gpuenv.model.difference import Change, versions
 from gpuenv.model.lock import Lock
+from gpuenv.model.plan import Installed, Plan
 
-__all__ = ["lock_document"]
+__all__ = ["lock_document", "sync_document"]
 
 
 def lock_document(lock: Lock, changed: bool, changes: Sequence[Change], warnings: Sequence[str]) -> dict[str, object]:
@@ -25,3 +27,23 @@ def lock_document(lock: Lock, changed: bool, changes: Sequence[Change], warnings
         ],
         "warnings": list(warnings),
     }
+
+
+def sync_document(
+    target: str, environment: str, view: Path, changed: bool, plan: Plan | None, warnings: Sequence[str]
+) -> dict[str, object]:
+    """The document of `sync --json`; fetched counts artifacts that were brought into the store."""
+    return {
+        "target": target,
+        "environment": environment,
+        "view": str(view),
+        "changed": changed,
+        "fetched": len(plan.fetch) if plan else 0,
+        "installed": [_installed(item) for item in plan.install] if plan else [],
+        "removed": [_installed(item) for item in plan.remove] if plan else [],
+        "warnings": list(warnings),
+    }
+
+
+def _installed(item: Installed) -> dict[str, str]:
+    return {"name": item.name, "version": item.version, "sha256": item.sha256}

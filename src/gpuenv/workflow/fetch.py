@@ -13,7 +13,7 @@ from gpuenv.index import IndexClient
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Progress
-from gpuenv.store import Staged, Store
+from gpuenv.store.store import Staged, Store
 
 __all__ = ["fetch"]
 
@@ -54,9 +54,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 class _Fetch:
     """The limits and the publisher that all artifacts of one sync share."""
 
-    def __init__(
-        self, store: Store, client: IndexClient, indexes: Mapping[str, Index], progress: Progress
-    ) -> None:
+    def __init__(self, store: Store, client: IndexClient, indexes: Mapping[str, Index], progress: Progress) -> None:
         self._store = store
         self._client = client
         self._indexes = indexes

@@ -5,11 +5,12 @@ targets take them where they can: one project has one numpy wherever one can ser
 would get alone with the same preferences.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
 from gpuenv.index import IndexClient
-from gpuenv.model.answer import Conflict, Missing, Solution
+from gpuenv.model.answer import Conflict, Missing, Pin, Solution
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.progress import Progress
 from gpuenv.model.target import Target
@@ -87,10 +88,12 @@ async def _answer(task: Task, gatherer: Gatherer) -> Solution | Conflict:
 
 
 async def _with_digests(solution: Solution, client: IndexClient, routes: Routes) -> Solution:
-    """Every pin with the digest and size of its wheel: where an index does not state them, the file is fetched (no hash, no lock)."""
-    pins = dict(solution.pins)
-    for name, pin in pins.items():
-        if pin.wheel.sha256 is None or pin.wheel.size is None:
-            index = routes.by_name.get(pin.index or "")
-            pins[name] = replace(pin, wheel=await client.complete(pin.wheel, index))
-    return replace(solution, pins=pins)
+    """Every pin with its wheel's digest and size, asked for where the index states none: no hash, no lock."""
+
+    async def complete(pin: Pin) -> Pin:
+        if pin.wheel.sha256 is not None and pin.wheel.size is not None:
+            return pin
+        return replace(pin, wheel=await client.complete(pin.wheel, routes.by_name.get(pin.index or "")))
+
+    pins = await asyncio.gather(*(complete(pin) for pin in solution.pins.values()))
+    return replace(solution, pins={pin.name: pin for pin in pins})

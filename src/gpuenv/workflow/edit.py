@@ -1,0 +1,116 @@
+"""`gpuenv add`, `remove` and `init`: edit pyproject.toml, then lock; if that fails the file is exactly as before."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpuenv.errors import UsageError
+from gpuenv.workflow.lock import LockResult, lock
+from gpuenv.workflow.project import Project, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpuenv.model.answer import Conflict
+    from gpuenv.model.target import Target
+
+__all__ = ["add", "init", "remove"]
+
+
+def add(
+    project: Project, requirements: Sequence[str], *, group: str | None = None, target: str | None = None
+) -> "LockResult | Conflict":
+    """Record requirements (PEP 508) and lock."""
+    from gpuenv.manifest.edit import add_requirements
+
+    return _edited(project, lambda text: add_requirements(text, requirements, group=group, target=target))
+
+
+def remove(
+    project: Project, names: Sequence[str], *, group: str | None = None, target: str | None = None
+) -> "LockResult | Conflict":
+    """Drop requirements by name and lock."""
+    from gpuenv.manifest.edit import remove_requirements
+
+    return _edited(project, lambda text: remove_requirements(text, names, group=group, target=target))
+
+
+def _edited(project: Project, change: Callable[[str], str]) -> "LockResult | Conflict":
+    before = project.manifest_path.read_bytes()
+    after = change(project.manifest_text()).encode()
+    with _restored_on_failure(project.manifest_path, before) as keep:
+        write_atomically(project.manifest_path, after)
+        answer = lock(replace(project))  # a fresh value: the old one may have decoded the old text
+        if isinstance(answer, LockResult):
+            keep()
+        return answer
+
+
+@contextmanager
+def _restored_on_failure(path: Path, before: bytes) -> "Iterator[Callable[[], None]]":
+    """Put the file's old bytes back unless the block calls what it is given; Ctrl-C counts as failure too."""
+    kept = False
+
+    def keep() -> None:
+        nonlocal kept
+        kept = True
+
+    try:
+        yield keep
+    finally:
+        if not kept:
+            write_atomically(path, before)
+
+
+def init(project: Project, *, target: str, name: str | None = None) -> "Target":
+    """Write or complete `[tool.gpuenv]` with a first target that describes this machine; returns the target."""
+    from gpuenv.manifest.edit import init_table
+
+    path = project.manifest_path
+    text = path.read_text("utf-8") if path.exists() else None
+    described = _this_machine(project, target, _requires_python(text))
+    after = init_table(text, name=name or _project_name(project.root), targets=[described])
+    if text is not None and after == text:
+        raise UsageError("pyproject.toml has targets already", hints=["edit [tool.gpuenv.targets] in pyproject.toml"])
+    write_atomically(path, after.encode())
+    return described
+
+
+def _requires_python(text: str | None) -> str:
+    from gpuenv.manifest.decode import decode
+
+    if text is None or "[project]" not in text:
+        return ""
+    return decode(text).requires_python
+
+
+def _project_name(folder: Path) -> str:
+    from gpuenv.model.version import normal_name
+
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in folder.resolve().name).strip("-")
+    return normal_name(letters) if letters else "project"
+
+
+def _this_machine(project: Project, name: str, requires_python: str) -> "Target":
+    from gpuenv.host.interpreters import find_interpreters
+    from gpuenv.host.machine import detect
+    from gpuenv.model.target import SUPPORTED_PYTHONS, Target
+    from gpuenv.model.version import parse_specifier
+
+    machine = detect(project.environ)
+    admits = parse_specifier(requires_python).contains
+    found = [i for i in find_interpreters(project.environ, project.cache) if i.implementation == "CPython"]
+    usable = [i.tag for i in found if i.minor in SUPPORTED_PYTHONS and not i.free_threaded and admits(i.version)]
+    linux = machine.platform.startswith("linux-")
+    return Target(
+        name,
+        platform=machine.platform,
+        python=usable[0] if usable else Target("").python,
+        glibc="2.28" if linux and not machine.musl else None,
+        musl=machine.musl,
+        macos=machine.macos,
+        gpu=machine.gpus,
+        cuda=f"{machine.cuda}.0" if machine.cuda and machine.gpus else None,
+    )

@@ -1,0 +1,83 @@
+"""Which locked target this machine takes, and which interpreter runs it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpuenv.errors import InterpreterMissing, Misfit, UsageError
+from gpuenv.host.interpreters import choose, find_interpreters, requested
+from gpuenv.host.machine import detect
+from gpuenv.model.interpreter import Interpreter
+from gpuenv.model.lock import Lock, LockedTarget
+from gpuenv.model.machine import Machine, lacks
+from gpuenv.workflow.project import Project
+
+__all__ = ["Selected", "select"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A locked target, its interpreter, and what the machine lacks for it where the user named it all the same."""
+
+    locked: LockedTarget
+    interpreter: Interpreter
+    warnings: tuple[str, ...] = ()
+
+
+def select(project: Project, lock: Lock, *, target: str | None, python: str | None) -> Selected:
+    """The named target, or the first of the manifest that this machine fits; raises Misfit if there is none."""
+    found = find_interpreters(project.environ, project.cache, extra=requested(python) if python else ())
+    machine = detect(project.environ)
+    if target is not None:
+        locked = _named(lock, target)
+        interpreter = choose(locked.target.python, found, request=python)
+        return Selected(
+            locked, interpreter, tuple(f"target {target}: {what}" for what in lacks(machine, locked.target))
+        )
+    misfits = {}
+    for name in _in_manifest_order(project, lock):
+        locked = lock.targets[name]
+        answer = _fit(machine, locked, found, python)
+        if isinstance(answer, Interpreter):
+            return Selected(locked, answer)
+        misfits[name] = answer
+    raise _nothing_fits(misfits)
+
+
+def _named(lock: Lock, target: str) -> LockedTarget:
+    if target not in lock.targets:
+        raise UsageError(f"there is no target {target}", hints=[f"the lock has {', '.join(sorted(lock.targets))}"])
+    return lock.targets[target]
+
+
+def _in_manifest_order(project: Project, lock: Lock) -> Sequence[str]:
+    stated = [name for name in project.manifest.targets if name in lock.targets]
+    return stated or sorted(lock.targets)
+
+
+def _fit(
+    machine: Machine, locked: LockedTarget, found: Sequence[Interpreter], python: str | None
+) -> Interpreter | Misfit:
+    if missing := lacks(machine, locked.target):
+        return Misfit("; ".join(missing))
+    try:
+        return choose(locked.target.python, found, request=python)
+    except InterpreterMissing as error:
+        return error
+
+
+def _nothing_fits(misfits: dict[str, Misfit]) -> Misfit:
+    """The only target's own reason, or a table with one for each."""
+    if len(misfits) == 1:
+        (name, only), *_ = misfits.items()
+        only.causes = only.causes or (only.message,)
+        if not isinstance(only, InterpreterMissing):
+            only.message = f"this machine does not fit target {name}"
+            only.hints = (f"make it all the same: gpuenv sync --target {name}",)
+        return only
+    table = [f"{name}: {misfit.message}" for name, misfit in misfits.items()]
+    listed = next((error.causes for error in misfits.values() if isinstance(error, InterpreterMissing)), ())
+    return Misfit(
+        "this machine fits none of the project's targets",
+        causes=[*table, *listed],
+        hints=["name one to make it all the same: gpuenv sync --target NAME"],
+    )
