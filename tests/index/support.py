@@ -19,7 +19,10 @@ def index_of(server: SimpleServer, name: str = "local") -> Index:
 
 
 def ask(
-    folder: Path, question: Callable[[IndexClient], Awaitable[T]], environ: Mapping[str, str] | None = None, **options: Any
+    folder: Path,
+    question: Callable[[IndexClient], Awaitable[T]],
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> T:
     """Enter a fresh client with its cache in `folder`, ask, and close it."""
 

@@ -79,7 +79,11 @@ def test_invalid_lines_are_kept() -> None:
 
 
 _ATOM = st.sampled_from(
-    [f"extra {operator} '{extra}'" for operator in ("==", "!=", "in", "not in") for extra in (*EXTRAS, "GPU_x", "a b", "")]
+    [
+        f"extra {operator} '{extra}'"
+        for operator in ("==", "!=", "in", "not in")
+        for extra in (*EXTRAS, "GPU_x", "a b", "")
+    ]
     + [f"'{extra}' == extra" for extra in EXTRAS]
     + ["os_name == 'posix'", "os_name == 'nt'", "python_version >= '3.9'", "platform_release == 'extra'"]
 )

@@ -82,8 +82,8 @@ def test_json_keys_are_read() -> None:
 def test_html_attributes_are_read() -> None:
     """The HTML spelling gives the same facts: entities, upper case, values with `>`, and both metadata names."""
     found = html(
-        f'<a href="/f/foo_bar-1.0%2Bcu1-py3-none-any.whl?x=1&amp;y=2#sha256={SHA}" data-requires-python="&gt;=3.9">x</a>'
-        f"<A HREF='foo_bar-2.0-py3-none-any.whl' data-yanked data-dist-info-metadata=true data-requires-python='>=3.10'>"
+        f'<a href="/f/foo_bar-1.0%2Bcu1-py3-none-any.whl?x=1&amp;y=2#sha256={SHA}" data-requires-python="&gt;=3.9">'
+        "<A HREF='foo_bar-2.0-py3-none-any.whl' data-yanked data-dist-info-metadata=true data-requires-python='>=3.10'>"
         f'<a data-core-metadata="sha256={SHA}" data-yanked="a &amp; b" href="foo_bar-3.0-py3-none-any.whl#md5=1">y</a>'
         '<!-- <a href="foo_bar-9.0-py3-none-any.whl">gone</a> --><abbr href="foo_bar-8.0-py3-none-any.whl"></abbr>'
     )

@@ -134,7 +134,7 @@ class SimpleServer:
         uploaded: str | None = None,
         **entry: Any,
     ) -> str:
-        """Offer a file; `entry` replaces keys of its JSON entry. Returns its URL."""
+        """Offer a file; `entry` replaces keys of its JSON entry (`core_metadata=True`). Returns its URL."""
         data = path.read_bytes()
         name = re.sub(r"[-_.]+", "-", path.name.split("-")[0]).lower()
         text = _metadata_of(path) if metadata and path.suffix == ".whl" else None
@@ -143,7 +143,8 @@ class SimpleServer:
         known |= {"requires-python": requires_python} if requires_python else {}
         known |= {"upload-time": uploaded} if uploaded else {}
         known |= {"core-metadata": {"sha256": hashlib.sha256(text).hexdigest()}} if text is not None else {}
-        self.files[path.name] = Offered(path, name, known | entry, text)
+        known |= {key.replace("_", "-"): value for key, value in entry.items()}
+        self.files[path.name] = Offered(path, name, known, text)
         return f"{self.root}/files/{path.name}"
 
     def count(self, part: str) -> int:
@@ -302,6 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD" or status == 304:
             return
+        # whoever announces more than there is cannot keep the connection
+        self.close_connection = self.close_connection or "Content-Length" in headers
         cut = fault is not None and (fault.reset or fault.truncate)
         self.wfile.write(body[: fault.after] if fault and cut else body)
         if fault and cut:

@@ -5,6 +5,7 @@ Importing this module costs; it is imported when a client is entered.
 
 import asyncio
 import email.utils
+import os
 import secrets
 import ssl
 import time
@@ -82,7 +83,7 @@ class Http:
         await asyncio.sleep(0)  # transports close in the next round of the loop
 
     async def fetch(self, url: str, index: Index | None, *, headers: Mapping[str, str], limit: int) -> Answer:
-        """One small answer: 2xx, 304, 404, 410 or 416; anything else is a NetworkError, after retries."""
+        """One small answer of a status that `_check` lets pass; anything else is a NetworkError, after retries."""
 
         async def attempt() -> Answer:
             async with self.open(url, index, headers=headers) as response:
@@ -131,7 +132,9 @@ class Http:
                 if login:
                     response.release()
                     response = await self._follow(url, headers, login, buffer)
-            await _check(response, url, index, login)
+            # not every server knows every kind of range, and whoever asks for one knows another way
+            if not ("Range" in headers and response.status in (400, 501)):
+                await _check(response, url, index, login)
             yield response
         finally:
             # a body that was not read to its end takes its connection with it
@@ -273,7 +276,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return str(error.os_error.strerror or error.os_error)
+        return os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
     if isinstance(error, aiohttp.ClientPayloadError):
         return "its answer ended early or cannot be unpacked"
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):

@@ -87,7 +87,9 @@ class Ladder:
 
     async def _by_ranges(self, wheel: WheelFile, index: Index | None) -> bytes:
         """METADATA through the archive's last bytes, its directory and the member; mostly one or two requests."""
-        answer = await self._range(wheel.url, index, f"bytes=-{TAIL}")
+        # the last bytes of a file of unknown size are a kind of range that fewer servers know
+        last = f"bytes=-{TAIL}" if not wheel.size else f"bytes={max(0, wheel.size - TAIL)}-{wheel.size - 1}"
+        answer = await self._range(wheel.url, index, last)
         start, total = _place(answer)
         if wheel.size is not None and total != wheel.size:
             raise _NoRanges
