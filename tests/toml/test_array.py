@@ -68,3 +68,18 @@ def test_literal_avoids_escapes(text: str, form: str) -> None:
     """A string with double quotes stands in single ones where it can."""
     assert literal(text) == form
     assert values(f"[{form}]") == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "after"),
+    [
+        ('["a", # x\n "b"]', 1, '["a", # x\n]'),
+        ('[ # top\n  "a"]', 0, "[ # top\n]"),
+        ('[\n  "a", "b",\n]', 0, '[\n  "b",\n]'),
+    ],
+)
+def test_comments_never_swallow_what_follows(text: str, position: int, after: str) -> None:
+    """A comment that ends up last keeps the end of its line."""
+    array = ArrayText(text)
+    array.remove(position)
+    assert str(array) == after
