@@ -73,7 +73,7 @@ def test_literal_avoids_escapes(text: str, form: str) -> None:
 @pytest.mark.parametrize(
     ("text", "position", "after"),
     [
-        ('["a", # x\n "b"]', 1, '["a", # x\n]'),
+        ('["a", # x\n "b"]', 1, '["a" # x\n]'),
         ('[ # top\n  "a"]', 0, "[ # top\n]"),
         ('[\n  "a", "b",\n]', 0, '[\n  "b",\n]'),
     ],
