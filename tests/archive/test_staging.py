@@ -21,7 +21,7 @@ def test_nothing_stays(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_process_are_swept(tmp_path: Path) -> None:
-    """A process killed while it holds a staging directory leaves it; the next sweep removes it, not the living one's."""
+    """What a killed process leaves is removed by the next sweep; what a living one holds is not."""
     code = (
         "import sys, time; from pathlib import Path; from gpuenv.archive.staging import staging\n"
         "with staging(Path(sys.argv[1])) as d:\n"

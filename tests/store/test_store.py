@@ -300,7 +300,7 @@ def test_stores_without_locks_work(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(fd: int, operation: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(store_module.fcntl, "flock", refuse)
+    monkeypatch.setattr("gpuenv.store.store.fcntl.flock", refuse)
     entered = 0
     with Store(tmp_path).lock_artifact(DIGEST), Store(tmp_path).lock_artifact(DIGEST):
         entered += 1

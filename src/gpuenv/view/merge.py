@@ -162,6 +162,7 @@ def _within(path: str, directory: str) -> bool:
 
 
 def _conflict(one: str, other: str, path: str, how: str) -> StoreError:
+    one, other = sorted((one, other))
     return StoreError(
         f"{one} and {other} both install {path}",
         causes=(f"they bring {how} for it",),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpuenv.errors import Occupied, StoreError
 
-__all__ = ["MARKER", "current", "current_view", "switch"]
+__all__ = ["MARKER", "current", "current_view", "refuse_foreign", "switch"]
 
 MARKER = "gpuenv.json"
 _VIEW = re.compile(r".*/views/[0-9a-f]{32}-[^/]+/?\Z")
@@ -36,14 +36,8 @@ def current_view(venv: Path) -> Path | None:
 def switch(venv: Path, view: Path) -> bool:
     """Point `venv` at `view` in one step; False if it did already. Raises Occupied if it is not ours to replace."""
     try:
-        if venv.is_symlink():
-            target = os.readlink(venv)  # noqa: PTH115
-            if target == str(view):
-                return False
-            if not _VIEW.match(target):
-                raise _occupied(venv, f"it is a link to {target}")
-        elif venv.exists():
-            raise _occupied(venv, "it is a directory" if venv.is_dir() else "it is a file")
+        if refuse_foreign(venv) == str(view):
+            return False
         temporary = venv.with_name(f".{venv.name.lstrip('.')}-{secrets.token_hex(8)}")
         temporary.symlink_to(view)
         try:
@@ -54,6 +48,18 @@ def switch(venv: Path, view: Path) -> bool:
     except OSError as error:
         raise StoreError(f"cannot switch {venv.name}", causes=(f"{error.strerror}: {error.filename}",)) from error
     return True
+
+
+def refuse_foreign(venv: Path) -> str | None:
+    """Where the link `venv` leads, None if there is nothing; raises Occupied if it is not ours to replace."""
+    if venv.is_symlink():
+        target = os.readlink(venv)  # noqa: PTH115
+        if not _VIEW.match(target):
+            raise _occupied(venv, f"it is a link to {target}")
+        return target
+    if venv.exists():
+        raise _occupied(venv, "it is a directory" if venv.is_dir() else "it is a file")
+    return None
 
 
 def _occupied(venv: Path, what: str) -> Occupied:
