@@ -6,11 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from gpuenv.model.distribution import Metadata, Page, WheelFile
-from gpuenv.model.manifest import Index
-
 if TYPE_CHECKING:
     from gpuenv.index.session import Session
+    from gpuenv.model.distribution import Metadata, Page, WheelFile
+    from gpuenv.model.manifest import Index
 
 __all__ = ["CONNECTIONS", "IndexClient"]
 
@@ -68,15 +67,15 @@ class IndexClient:
             raise RuntimeError("an IndexClient is used inside `async with`")
         return self._session
 
-    async def page(self, name: str, index: Index) -> Page | None:
+    async def page(self, name: str, index: "Index") -> "Page | None":
         """What the index knows about a name; None: it does not know the name."""
         return await self._entered.page(name, index)
 
-    async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
+    async def metadata(self, wheel: "WheelFile", index: "Index | None") -> "Metadata":
         """The metadata of a wheel; index: where it came from, None for a direct URL."""
         return await self._entered.metadata(wheel, index)
 
-    async def direct(self, url: str, index: Index | None = None) -> WheelFile:
+    async def direct(self, url: str, index: "Index | None" = None) -> "WheelFile":
         """A wheel behind a URL or a path (relative to the project), with its sha256 and size.
 
         A `#sha256=` fragment is believed and compared on download. Without one the wheel is downloaded whole, once, and
@@ -84,7 +83,7 @@ class IndexClient:
         """
         return await self._entered.direct(url, index)
 
-    async def complete(self, wheel: WheelFile, index: Index | None) -> WheelFile:
+    async def complete(self, wheel: "WheelFile", index: "Index | None") -> "WheelFile":
         """The same wheel with sha256 and size filled in, for indexes that do not state them."""
         return await self._entered.complete(wheel, index)
 
@@ -94,7 +93,7 @@ class IndexClient:
         *,
         sha256: str,
         size: int,
-        index: Index | None,
+        index: "Index | None",
         into: Path,
         progress: Callable[[int], None] = lambda n: None,
     ) -> None:
@@ -105,7 +104,7 @@ class IndexClient:
         """
         await self._entered.download(url, sha256=sha256, size=size, index=index, into=into, progress=progress)
 
-    async def locate(self, name: str, filename: str, sha256: str, index: Index) -> str | None:
+    async def locate(self, name: str, filename: str, sha256: str, index: "Index") -> str | None:
         """Where the index has a locked file now, asked anew; None if it has no such file with this digest."""
         return await self._entered.locate(name, filename, sha256, index)
 

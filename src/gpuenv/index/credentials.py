@@ -4,14 +4,15 @@ Credentials belong to an origin (scheme, host, port) and go nowhere else. They a
 every message passes a URL through.
 """
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from gpuenv.model.manifest import Index
+if TYPE_CHECKING:
+    from gpuenv.model.manifest import Index
 
 __all__ = ["Credentials", "Login", "Origin", "origin_of", "redact", "split_login"]
 
@@ -29,6 +30,8 @@ class Login:
     @property
     def header(self) -> str:
         """The value of an Authorization header."""
+        import base64
+
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
 
@@ -74,7 +77,7 @@ class Credentials:
             self._known[origin_of(bare)] = login
         return bare
 
-    def find(self, url: str, index: Index | None) -> Login | None:
+    def find(self, url: str, index: "Index | None") -> Login | None:
         """The login for `url`: from the keyring earlier, the index's URL and variables, the URL itself, or netrc."""
         origin = origin_of(url)
         login = None
@@ -89,7 +92,7 @@ class Credentials:
         host = self._hosts().get(origin[1])
         return host if host and (login is None or host.user == login.user) else login
 
-    def ask_keyring(self, url: str, index: Index | None) -> Login | None:
+    def ask_keyring(self, url: str, index: "Index | None") -> Login | None:
         """The keyring's login for `url`, if the library is installed and knows one; may block, asked once an origin."""
         origin = origin_of(url)
         before = self.find(url, index)
@@ -103,7 +106,7 @@ class Credentials:
             self._asked[origin, user] = _from_keyring([*places, origin[1]], user)
         return self._asked[origin, user]
 
-    def _of_index(self, index: Index) -> Login | None:
+    def _of_index(self, index: "Index") -> Login | None:
         inside = split_login(index.location)[1]
         name = re.sub(r"[^A-Z0-9]", "_", index.name.upper())
         for prefix in (f"GPUENV_INDEX_{name}_", f"UV_INDEX_{name}_"):

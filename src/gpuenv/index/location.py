@@ -1,13 +1,14 @@
 """Which index is the default: what pip or uv are told, else the constant that a library carries."""
 
-import configparser
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from gpuenv.model.manifest import DEFAULT_INDEX, Index
+if TYPE_CHECKING:
+    from gpuenv.model.manifest import Index
 
 __all__ = ["default_index"]
 
@@ -16,7 +17,7 @@ _VARIABLES = ("GPUENV_DEFAULT_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_I
 
 def default_index(
     environ: Mapping[str, str] = os.environ, project_dir: Path | None = None, *, root: Path = Path("/")
-) -> Index:
+) -> "Index":
     """The index called `default`: environment variables, then pip's configuration files, then distlib's constant.
 
     A value without a scheme is a directory in the layout of a simple index, relative to `project_dir`. `root` is where
@@ -34,7 +35,10 @@ def default_index(
     return _index(urljoin(distlib.index.DEFAULT_INDEX, "/simple/"), project_dir)
 
 
-def _index(value: str, project_dir: Path | None) -> Index:
+def _index(value: str, project_dir: Path | None) -> "Index":
+    # the model brings the parsers of requirements and markers along
+    from gpuenv.model.manifest import DEFAULT_INDEX, Index
+
     if "://" not in value and not value.startswith("file:"):
         value = ((project_dir or Path()) / value).absolute().as_uri()
     return Index(name=DEFAULT_INDEX, location=value, default=True)
@@ -58,6 +62,8 @@ def _pip_files(environ: Mapping[str, str], root: Path) -> Iterator[Path]:
 
 
 def _index_url(path: Path) -> str | None:
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text("utf-8"))
