@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
@@ -150,7 +151,7 @@ def streamed(descriptor: Callable[[bytes], bytes]) -> bytes:
             pass
 
     pipe = Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(cast("IO[bytes]", pipe), "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.py", b"streamed" * 10)
     position = pipe.data.index(b"PK\x07\x08")
     return pipe.data[:position] + descriptor(pipe.data[position : position + 16]) + pipe.data[position + 16 :]
