@@ -194,4 +194,6 @@ def test_importing_the_index_is_cheap() -> None:
     """Neither the HTTP library nor asyncio, TLS, HTML or ZIP modules come in before a client is entered."""
     program = "import sys, gpuenv.index; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"aiohttp", "asyncio", "packaging", "ssl", "distlib", "keyring", "netrc", "html", "zipfile"} & set(loaded)
+    assert not {"aiohttp", "asyncio", "packaging", "ssl", "distlib", "keyring", "netrc", "html", "zipfile"} & set(
+        loaded
+    )

@@ -139,3 +139,16 @@ def test_wheel_names_are_taken_apart() -> None:
     assert found and (found.name, str(found.version)) == ("foo-bar", "1.0.0+cu12")
     assert split_wheel("foo-1.0.tar.gz") is None
     assert split_wheel("foo--py3-none-any.whl") is None
+
+
+@pytest.mark.parametrize("more", ["", " ", ' rel="internal"'])
+def test_usual_anchors_say_the_same_as_odd_ones(more: str) -> None:
+    """An anchor of the usual shape, read in one step, and the same one with something added give one page."""
+    anchor = (
+        f'<a href="https://files.example/a/foo_bar-1.0-py3-none-any.whl#sha256={SHA}" data-requires-python="&gt;=3.9"'
+        f' data-upload-time="2026-01-01T00:00:00Z" data-dist-info-metadata="sha256={SHA}"{more}>x</a>'
+    )
+    (wheel,) = html(anchor).releases[0].wheels
+    assert (wheel.filename, wheel.url) == ("foo_bar-1.0-py3-none-any.whl", f"https://files.example/a/{wheel.filename}")
+    assert (wheel.sha256, wheel.requires_python, wheel.metadata_sha256) == (SHA, ">=3.9", SHA)
+    assert (wheel.uploaded, wheel.yanked, wheel.size) == ("2026-01-01T00:00:00Z", None, None)

@@ -310,6 +310,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and cut:
             self.wfile.flush()
             self.close_connection = True
+            # a reset throws away what the client has not taken yet
+            time.sleep(0.3 if fault.after > 1000 else 0)
             if fault.reset:
                 # linger 0 makes close() send a reset
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

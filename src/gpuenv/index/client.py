@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECTIONS", "IndexClient"]
 
-CONNECTIONS = 18  # measured: fewer leave a long line idle, many more make servers throttle
+CONNECTIONS = 18  # measured: from 8 to 32 make no difference that stands out of the noise, 50 make servers throttle
 
 
 class IndexClient:

@@ -202,11 +202,16 @@ async def _receive(task: _Task, response: aiohttp.ClientResponse, held: int, dig
         await busy
         return held
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError, ConnectionError):
-        raise Interrupted("the download broke off", moved=held - before >= CHUNK) from None
+        # what came before the break is kept, the next attempt asks for the rest
+        if busy:
+            await busy
+        busy = loop.run_in_executor(None, _put, file, digest, waiting)
+        raise Interrupted("the download broke off", moved=held + length - before >= CHUNK) from None
     finally:
         if busy:
-            await asyncio.wait([busy])
-        await asyncio.to_thread(file.close)
+            await asyncio.gather(busy, return_exceptions=True)
+        with _writing(task.part):
+            await asyncio.to_thread(file.close)
 
 
 def _put(file: IO[bytes], digest: "_Hash", parts: list[bytes]) -> None:

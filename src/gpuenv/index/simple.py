@@ -24,6 +24,11 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # a quoted value may hold `>`; the bounds keep a hostile page from being read over and over
 _INSIDE = r"""((?:[^<>"']++|"[^"]{0,8192}+"|'[^']{0,8192}+'){0,64}+)>"""
 _ANCHOR = re.compile(r"<a\s" + _INSIDE, re.IGNORECASE)
+# how nearly every index writes an anchor; what does not look so is taken apart attribute by attribute
+_USUAL = re.compile(
+    r'<a href="([^"#&%?<>]*/([^"#&%?/<>]++))#sha256=([0-9a-f]{64})"(?: data-requires-python="([^"<>]*+)")?'
+    r'(?: data-upload-time="([^"<>&]*+)")?(?: data-(?:dist-info|core)-metadata="sha256=([0-9a-f]{64})"){0,2}>'
+)
 _HEAD_TAG = re.compile(r"<(base|meta)\s" + _INSIDE, re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _FRAGMENT = re.compile(r"(?:^|&)sha256=([0-9a-fA-F]{64})(?:&|$)")
@@ -156,8 +161,15 @@ _unescape = lru_cache(maxsize=1024)(unescape)
 
 
 def _html_files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
-    for attributes in _ANCHOR.findall(text):
-        values = _attributes(attributes)
+    for anchor in _ANCHOR.finditer(text):
+        if usual := _USUAL.match(text, anchor.start()):
+            link, filename, digest, python, uploaded, metadata = usual.groups()
+            python = _unescape(python) if python else None
+            yield WheelFile(
+                filename, _absolute(link, base, local), digest, None, python, uploaded or None, None, metadata
+            )
+            continue
+        values = _attributes(anchor.group(1))
         href = values.get("href", "").strip()
         link, _, fragment = (unescape(href) if "&" in href else href).partition("#")
         if not link:
