@@ -1,73 +1,105 @@
 """From resolvelib's causes to the smallest Conflict worth telling.
 
-First the root requirements are reduced to the fewest that still conflict (each is left out in turn; what still fails
-without it is not about it). Then every demand of the search's first conflict is followed upward, by the shortest way,
+First the root requirements are reduced to the fewest that still conflict (some are left out; what still fails without
+them is not about them). Then every demand of the search's first conflict is followed upward, by the shortest way,
 to the project; first, because it is about the newest versions, which is what people ask about.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
-from gpuenv.model.answer import Conflict, Demand, Missing, Refusal, Solution
+from resolvelib import ResolutionTooDeep
+
+from gpuenv.model.answer import Conflict, Demand, Refusal
 from gpuenv.model.requirement import Requirement
+from gpuenv.model.version import Version
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need
-from gpuenv.solve.offers import Offers, describe
-from gpuenv.solve.provider import NotKnownYet, Provider
+from gpuenv.solve.offers import describe
+from gpuenv.solve.provider import Provider
+from gpuenv.solve.search import Cause, Dead, search
 from gpuenv.solve.task import Task
 
 __all__ = ["explain"]
 
-_MOST_ROOTS = 40
 _MOST_REFUSALS = 20
+# How much longer than the search that failed its explanation may take, in rounds.
+_PATIENCE = 10
+_LEAST_ROUNDS = 2_000
 
 
-def explain(
-    task: Task,
-    provider: Provider,
-    causes: Collection[Any],
-    solve: Callable[[Task], Solution | Conflict | Missing],
-) -> Conflict:
-    """The conflict of the fewest roots; `solve` is asked again for every root that is left out."""
-    if smaller := _smaller(task, solve):
-        return smaller
-    subject = _subject(causes)
-    demands = [cause for cause in causes if cause.requirement.key.base == subject]
+def explain(dead: Dead) -> Conflict:
+    """The conflict of the fewest roots."""
+    dead = _smallest(dead)
+    task, provider = dead.task, dead.provider
+    demands = _demands(dead.causes)
+    subject = demands[0].requirement.key.base
     upward = _Upward(task, provider)
     chains = tuple(dict.fromkeys(upward.chain(cause.requirement, cause.parent) for cause in demands))
-    needs = [cause.requirement for cause in demands]
-    known, newest, refusals = _supply(provider, subject, needs)
-    roots = tuple(str(requirement) for requirements in task.roots.values() for requirement in requirements)
+    chains += tuple((Demand("tool.gpuenv.constraints", "", text),) for text in provider.constraints_on(subject.name))
+    known, newest, refusals = _supply(provider, subject, [cause.requirement for cause in demands])
+    roots = tuple(str(requirement) for _, requirement in _roots(task))
     provides = task.target.python_full if subject.kind is Kind.HOST else ""
-    limits = [Demand("tool.gpuenv.constraints", "", f"{c.name}{c.specifier}") for c in _constraints(task, subject)]
-    chains += tuple((limit,) for limit in limits)
     return Conflict(task.target.name, str(subject), chains, known, newest, refusals, provides, roots)
 
 
-def _smaller(task: Task, solve: Callable[[Task], Solution | Conflict | Missing]) -> Conflict | None:
-    """The conflict that remains with one root requirement less, if there is one (and so on, recursively)."""
-    if sum(len(requirements) for requirements in task.roots.values()) > _MOST_ROOTS:
+def _smallest(dead: Dead) -> Dead:
+    """The same conflict with roots left out, in ever smaller parts, as long as there is none without them.
+
+    Only what the failed search looked at counts: a root whose part cannot be shown from that stays. So the smallest
+    conflict is the same however much else the catalog holds, and explaining never needs a fetch.
+    """
+    task = replace(dead.task, catalog=dead.provider.looked_at())
+    patience = _PATIENCE * dead.rounds + _LEAST_ROUNDS
+    roots = _roots(task)
+    step = len(roots)
+    while step:
+        for start in range(0, len(roots), step)[::-1]:
+            rest = roots[:start] + roots[start + step :]
+            smaller = _still_dead(task, rest, patience)
+            patience -= smaller.rounds if smaller else dead.rounds + 1
+            if patience <= 0:
+                return dead
+            if smaller:
+                dead, roots = smaller, rest
+        step //= 2
+    return dead
+
+
+def _roots(task: Task) -> list[tuple[str, Requirement]]:
+    """Every root requirement with its origin, in an order that no shuffling changes."""
+    return sorted(
+        {(origin, requirement) for origin, requirements in task.roots.items() for requirement in requirements}, key=str
+    )
+
+
+def _still_dead(task: Task, roots: list[tuple[str, Requirement]], rounds: int) -> Dead | None:
+    fewer: dict[str, tuple[Requirement, ...]] = {}
+    for origin, requirement in roots:
+        fewer[origin] = (*fewer.get(origin, ()), requirement)
+    try:
+        outcome = search(replace(task, roots=fewer), rounds)
+    except ResolutionTooDeep:
         return None
-    for origin, requirements in task.roots.items():
-        for left_out in requirements:
-            rest = tuple(r for r in requirements if r is not left_out)
-            answer = solve(replace(task, roots={**task.roots, origin: rest}))
-            if isinstance(answer, Conflict):
-                return answer
-    return None
+    return outcome if isinstance(outcome, Dead) else None
 
 
-def _subject(causes: Collection[Any]) -> Key:
-    """The node that the demands disagree about: the one most causes name (the first, if several)."""
-    votes: dict[Key, int] = defaultdict(int)
-    for cause in causes:
-        votes[cause.requirement.key.base] += 1
-    return max(votes, key=lambda key: votes[key])
+def _demands(causes: Collection[Cause]) -> list[Cause]:
+    """The demands on one node that cannot be met together.
 
-
-def _constraints(task: Task, subject: Key) -> Iterable[Requirement]:
-    return (c for c in task.constraints if c.name == subject.name and subject.kind is Kind.DISTRIBUTION)
+    The node is the one that the newest version tried (whose causes come first) fails for; of each parent only the
+    newest version's demands count, for its versions are alternatives. That `name[extra]` wants the very `name` it
+    extends is left out where something else is to be told: who asks for the extra asks for the name.
+    """
+    subject = next(iter(causes)).requirement.key.base
+    demands = [cause for cause in causes if cause.requirement.key.base == subject]
+    newest: dict[Key, Version] = {}
+    for cause in demands:
+        if cause.parent is not None:
+            key = cause.parent.key
+            newest[key] = max(newest.get(key, cause.parent.version), cause.parent.version)
+    demands = [cause for cause in demands if cause.parent is None or cause.parent.version == newest[cause.parent.key]]
+    return [cause for cause in demands if cause.requirement.exact is None] or demands
 
 
 def _supply(provider: Provider, subject: Key, needs: list[Need]) -> tuple[bool, str, tuple[Refusal, ...]]:
@@ -76,10 +108,7 @@ def _supply(provider: Provider, subject: Key, needs: list[Need]) -> tuple[bool, 
         return True, "", ()
     if urls := [need.url for need in needs if need.url]:
         return True, "", _refused_urls(provider, urls)
-    try:
-        offers: Offers = provider.offers(subject.name)
-    except NotKnownYet:
-        return True, "", ()
+    offers = provider.offers(subject.name)
     releases = offers.page.releases
     refusals = offers.refusals(provider.specifiers(subject.name, needs))
     return bool(releases), releases[0].version if releases else "", refusals[:_MOST_REFUSALS]
@@ -100,6 +129,7 @@ class _Upward:
 
     def __init__(self, task: Task, provider: Provider) -> None:
         self._project = task.project
+        self._provider = provider
         self._askers: dict[Key, list[tuple[Candidate, Need]]] = defaultdict(list)
         for candidate, needs in provider.seen_dependencies().items():
             for need in needs:
@@ -112,7 +142,11 @@ class _Upward:
         if parent is None:
             return (self._stated(need),)
         above = self._above(parent)
-        tried = {asker.version for asker, _ in self._askers[need.key] if asker.key == parent.key}
+        tried = {
+            asker.version
+            for asker, other in self._askers[need.key]
+            if asker.key == parent.key and other.text == need.text
+        }
         return (*above, Demand(str(parent.key), str(parent.version), need.text, max(1, len(tried))))
 
     def _stated(self, need: Need) -> Demand:
@@ -127,11 +161,11 @@ class _Upward:
             child, below = todo.popleft()
             keys = {child.key, Key(Kind.DISTRIBUTION, child.key.name)} if not child.key.detail else {child.key}
             for root in self._roots:
-                if root.key in keys:
+                if root.key in keys and self._provider.is_satisfied_by(root, child):
                     return (self._stated(root), *below)
             for key in sorted(keys):
                 for asker, need in self._askers[key]:
-                    if asker.key not in seen:
+                    if asker.key not in seen and self._provider.is_satisfied_by(need, child):
                         seen.add(asker.key)
                         demand = Demand(str(asker.key), str(asker.version), need.text)
                         todo.append((asker, (demand, *below)))

@@ -12,7 +12,7 @@ from gpuenv.model.distribution import Page, Release, WheelFile
 from gpuenv.model.target import Target
 from gpuenv.model.version import InvalidSpecifier, parse_specifier, parse_version
 
-__all__ = ["Offers", "admits"]
+__all__ = ["Offers", "admits", "describe", "readable"]
 
 
 @cache
@@ -128,11 +128,17 @@ class Offers:
 
 
 @cache
-def _serves(requires_python: str, python: str) -> bool:
+def readable(requires_python: str) -> bool:
+    """Is it a specifier? Legacy pages and metadata hold text that is none; pip and uv let it pass."""
     try:
-        return admits(requires_python, python)
+        parse_specifier(requires_python)
     except InvalidSpecifier:
-        return True  # legacy pages hold text that is no specifier; pip and uv let it pass
+        return False
+    return True
+
+
+def _serves(requires_python: str, python: str) -> bool:
+    return not readable(requires_python) or admits(requires_python, python)
 
 
 def describe(target: Target) -> str:

@@ -35,8 +35,15 @@ class Order:
         return min(keys, key=lambda key: self._rank(key, information))
 
     def _rank(self, key: Key, information: Mapping[Key, Iterator[Any]]) -> tuple[int, int, int, Key]:
-        freedom = 0 if key.kind is Kind.HOST else min(_freedom(info.requirement) for info in information[key])
+        freedom = (
+            0
+            if key.kind is Kind.HOST
+            else min((_freedom(info.requirement) for info in information[key]), default=_ORPHAN)
+        )
         return (freedom, -self._trouble[key.name], self._discovered.get(key, 0), key)
+
+
+_ORPHAN = 9
 
 
 def _freedom(need: Need) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 from resolvelib import AbstractProvider
 
 from gpuenv.model.answer import Missing
-from gpuenv.model.distribution import Metadata, WheelFile
-from gpuenv.model.requirement import InvalidRequirement, Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.distribution import Catalog, Metadata, WheelFile
+from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.version import parse_version
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need
-from gpuenv.solve.offers import Offers, admits
+from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
 from gpuenv.solve.task import Task
 
@@ -47,9 +47,10 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         self._overrides: dict[str, list[Requirement]] = defaultdict(list)
         for override in task.overrides:
             self._overrides[override.name].append(override)
+        self._read: set[str] = set()
+        self._fetched: set[str] = set()
         self.order = Order()
         self.root_needs: list[Need] = []
-        self.warnings: dict[str, None] = {}
 
     # what resolvelib asks
 
@@ -132,6 +133,19 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """All version specifiers that bear on a name: the needs' own and the project's constraints."""
         return [need.specifier for need in needs] + self._constraints[name]
 
+    def constraints_on(self, name: str) -> list[str]:
+        """The project's constraints on a name that hold on this target, as text."""
+        return [f"{name}{specifier}" for specifier in self._constraints[name] if specifier]
+
+    def looked_at(self) -> Catalog:
+        """The part of the catalog that the search has looked at so far."""
+        catalog = self._task.catalog
+        return Catalog(
+            {name: catalog.pages[name] for name in self._offers},
+            {key: catalog.metadata[key] for key in self._read},
+            {url: catalog.direct[url] for url in self._fetched},
+        )
+
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
         return self._dependencies
@@ -193,6 +207,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         wheel = self._task.catalog.direct.get(url)
         if wheel is None:
             raise NotKnownYet(Missing(direct=(url,)))
+        self._fetched.add(url)
         return wheel
 
     def _candidate(self, key: Key, version: str, wheel: WheelFile | None, index: str | None = None) -> Candidate:
@@ -211,26 +226,42 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         extra = candidate.key.detail
         if extra:
             yield Need(candidate.key.base, exact=candidate.base)
-            if extra not in metadata.extras:
-                self.warnings[f"{metadata.name} {metadata.version} has no extra `{extra}`"] = None
-        elif metadata.requires_python and candidate.wheel.requires_python is None:
+        elif (
+            metadata.requires_python and candidate.wheel.requires_python is None and readable(metadata.requires_python)
+        ):
             yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
         yield from self.needs_in(metadata, extra)
 
     def needs_in(self, metadata: Metadata, extra: str) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
-        for line in metadata.by_extra.get(extra, ()) if extra else metadata.requires:
-            try:
-                requirement = parse_requirement(line)
-            except InvalidRequirement:
-                self.warnings[f"{metadata.name} {metadata.version} has an unreadable requirement: `{line}`"] = None
-                continue
-            yield from self.needs_of(requirement, _short(requirement), extra=extra)
+        for line in _lines(metadata, extra):
+            yield from self._needs_of_line(line, extra) or ()
+
+    def _needs_of_line(self, line: str, extra: str) -> list[Need] | None:
+        """The needs of a Requires-Dist line; None where it, or its marker, means nothing."""
+        try:
+            requirement = parse_requirement(line)
+            return list(self.needs_of(requirement, _short(requirement), extra=extra))
+        except ValueError:  # what packaging raises for lines that do not parse and markers that do not compare
+            return None
+
+    def warnings_of(self, candidate: Candidate) -> Iterator[str]:
+        """What is odd about a candidate that was chosen: an extra that it does not have, lines that mean nothing."""
+        if candidate.wheel is None:
+            return
+        metadata = self._metadata(candidate, candidate.wheel)
+        who, extra = f"{candidate.key.name} {candidate.version}", candidate.key.detail
+        if extra and extra not in metadata.extras:
+            yield f"{who} has no extra `{extra}`"
+        for line in _lines(metadata, extra):
+            if self._needs_of_line(line, extra) is None:
+                yield f"{who} has an unreadable requirement: `{line}`"
 
     def _metadata(self, candidate: Candidate, wheel: WheelFile) -> Metadata:
         metadata = self._task.catalog.metadata.get(wheel.key)
         if metadata is None:
             raise NotKnownYet(Missing(wheels=(wheel, *self._lookahead(candidate))))
+        self._read.add(wheel.key)
         return metadata
 
     def _lookahead(self, candidate: Candidate) -> Iterator[WheelFile]:
@@ -245,6 +276,10 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             elif parse_version(release.version) < candidate.version:
                 coming.append(wheel)
         yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
+
+
+def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:
+    return metadata.by_extra.get(extra, ()) if extra else metadata.requires
 
 
 def _short(requirement: Requirement) -> str:

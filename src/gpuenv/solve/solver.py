@@ -1,92 +1,63 @@
-"""`solve(task) -> Solution | Conflict | Missing`: a pure function around resolvelib.
+"""`solve(task) -> Solution | Conflict | Missing`: a pure function.
 
-It never fetches and never guesses: what is not in the catalog yet can only yield `Missing`, so that the answer does
-not depend on what happened to be cached.
+It never fetches and never guesses: what is not in the catalog yet can only yield `Missing`, so that neither the answer
+nor its explanation depends on what happened to be cached.
 """
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 
-from resolvelib import BaseReporter, ResolutionImpossible, Resolver
-from resolvelib.structs import RequirementInformation
+from resolvelib import ResolutionTooDeep
 
+from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Missing, Pin, Solution
 from gpuenv.solve.conflict import explain
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need
-from gpuenv.solve.provider import PYTHON, NotKnownYet, Provider
+from gpuenv.solve.nodes import Kind, Need
+from gpuenv.solve.search import Dead, Found, search
 from gpuenv.solve.task import Task
 
 __all__ = ["solve"]
 
-# resolvelib's own default of 100 is less than a web framework needs.
-_MAX_ROUNDS = 200_000
-
 
 def solve(task: Task) -> Solution | Conflict | Missing:
-    """Find one candidate for every node that the task's roots reach, or say why there is none."""
-    provider = Provider(task)
-    roots = _root_needs(task, provider)
-    needs = [need for key in sorted(roots) for need in roots[key]]
-    provider.order.seen(needs)
-    if task.requires_python:
-        needs.insert(0, Need(PYTHON, task.requires_python, text=f"Python {task.requires_python}", origin="project"))
-    provider.root_needs = needs
-    reporter = _FirstConflict()
+    """Find one candidate for every node that the task's roots reach, or say why there is none.
+
+    Raises NoSolution where the search takes so long that neither can be said.
+    """
     try:
-        result = Resolver(provider, reporter).resolve(needs, max_rounds=_MAX_ROUNDS)
-    except NotKnownYet as unknown:
-        return unknown.missing
-    except ResolutionImpossible as impossible:
-        return explain(task, provider, reporter.causes or impossible.causes, solve)
-    return _solution(task, provider, result.mapping, roots)
+        outcome = search(task)
+    except ResolutionTooDeep as deep:
+        raise NoSolution(
+            f"gave up on target {task.target.name} after {deep.round_count} rounds of search",
+            hints=["narrow the versions of what changes most often with `constraints` in [tool.gpuenv]"],
+        ) from None
+    if isinstance(outcome, Missing):
+        return outcome
+    return explain(outcome) if isinstance(outcome, Dead) else _solution(outcome)
 
 
-class _FirstConflict(BaseReporter[Need, Candidate, Key]):
-    """Remembers the first conflict of the search: the one about the newest versions, which people ask about."""
-
-    def __init__(self) -> None:
-        self.causes: Collection[RequirementInformation[Need, Candidate]] = ()
-
-    def resolving_conflicts(self, causes: Collection[RequirementInformation[Need, Candidate]]) -> None:
-        """Called by resolvelib before it backtracks."""
-        self.causes = self.causes or causes
-
-
-def _root_needs(task: Task, provider: Provider) -> dict[str, list[Need]]:
-    return {
-        origin: [
-            need
-            for requirement in sorted(requirements, key=str)
-            for need in provider.needs_of(requirement, str(requirement), origin)
-        ]
-        for origin, requirements in task.roots.items()
-    }
-
-
-def _solution(
-    task: Task, provider: Provider, mapping: Mapping[Key, Candidate], roots: Mapping[str, list[Need]]
-) -> Solution:
+def _solution(found: Found) -> Solution:
     pins = {}
-    warnings = dict(provider.warnings)
-    for key, candidate in sorted(mapping.items(), key=lambda item: item[0]):
-        if candidate.wheel is None or key.detail:
+    extras: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    warnings: dict[str, None] = {}
+    for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
+        if candidate.wheel is None:
             continue
-        extras = {
-            other.detail: _keys(provider.get_dependencies(mapping[other]), without=key.name)
-            for other in sorted(mapping)
-            if other.name == key.name and other.kind is Kind.DISTRIBUTION and other.detail
-        }
+        warnings.update(dict.fromkeys(found.provider.warnings_of(candidate)))
+        requires = found.provider.get_dependencies(candidate)
+        if key.detail:
+            extras[key.name][key.detail] = _keys(requires, without=key.name)
+            continue
         version = str(candidate.version)
-        pins[key.name] = Pin(
-            key.name, version, candidate.wheel, candidate.index, _keys(provider.get_dependencies(candidate)), extras
-        )
+        pins[key.name] = Pin(key.name, version, candidate.wheel, candidate.index, _keys(requires), extras[key.name])
         if candidate.wheel.yanked is not None:
             reason = f": {candidate.wheel.yanked}" if candidate.wheel.yanked else ""
             warnings[f"{key.name} {version} was yanked{reason}"] = None
-    named = {origin: _keys(needs) for origin, needs in sorted(roots.items())}
+    named = {origin: _keys(needs) for origin, needs in sorted(found.roots.items())}
     return Solution(pins, named, tuple(warnings))
 
 
-def _keys(needs: list[Need] | tuple[Need, ...], without: str = "") -> tuple[str, ...]:
+def _keys(needs: Iterable[Need], without: str = "") -> tuple[str, ...]:
     """The distributions that needs name, as keys; `name` is left out beside `name[extra]`, which implies it."""
     keys = {need.key for need in needs if need.key.kind is Kind.DISTRIBUTION and need.key.name != without}
     implied = {key.base for key in keys if key.detail}

@@ -1,0 +1,186 @@
+"""Resolver stories as data: a TOML file tells manifest, packages and the expected answer.
+
+A story is read into values here, and `answers` plays it the way `lock` does: every target in turn, newest Python
+first, with the versions chosen for earlier targets preferred in later ones, from a catalog that begins empty.
+
+Keys of a file: `description`; `manifest`, the text of a pyproject.toml; `[packages.NAME."VERSION"]` with `requires`,
+`extras`, `wheels` (tags, with a build tag in front if wanted), `sdist`, `requires-python`,
+`metadata-requires-python` (not told by the index), `yanked` (the reason) and `uploaded` ("" for unknown);
+`[direct."URL"]`, a wheel behind a URL; `[kept]`, the versions of the old lock. Then the answer: `[expected.TARGET]`
+with exactly the versions and `warnings`, or `[expected-error]` with `target` and the whole `message`.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gpuenv.index.metadata import parse_metadata
+from gpuenv.manifest.decode import decode
+from gpuenv.model.answer import Conflict, Missing, Solution
+from gpuenv.model.distribution import Catalog, Metadata, Page, Release, WheelFile
+from gpuenv.model.manifest import Manifest
+from gpuenv.model.target import Target
+from gpuenv.model.version import normal_name, parse_version
+from gpuenv.report.conflict import no_solution
+from gpuenv.solve import Task, solve
+from tests.support.wheels import metadata_text
+
+__all__ = ["Story", "World", "answers", "gather", "printed", "read_story", "task_of", "world_of"]
+
+_UPLOADED = "2026-01-01T00:00:00Z"
+# More questions than any small world can raise: the search would be asking for the same thing again.
+_ROUNDS = 1000
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that any index would say: pages by name, metadata by key, wheels by URL."""
+
+    pages: dict[str, Page] = field(default_factory=dict)
+    metadata: dict[str, Metadata] = field(default_factory=dict)
+    direct: dict[str, WheelFile] = field(default_factory=dict)
+
+    def page(self, name: str) -> Page:
+        """The page of a name; one without releases where no index knows it."""
+        return self.pages.get(name) or Page(name, "", ())
+
+    def put(self, name: str, version: str, told: Mapping[str, Any]) -> Release:
+        """One version of a distribution, its metadata noted."""
+        wheels = tuple(self._wheel(name, version, tags, told) for tags in told.get("wheels", ["py3-none-any"]))
+        return Release(str(parse_version(version)), wheels, told.get("sdist", False))
+
+    def put_direct(self, url: str, told: Mapping[str, Any]) -> None:
+        """A wheel that only a URL leads to; like any such wheel it has no facts but those in its metadata."""
+        name, version = url.rsplit("/", 1)[1].split("-")[:2]
+        self.direct[url] = WheelFile(url.rsplit("/", 1)[1], url)
+        self.metadata[url] = _metadata(name, version, told)
+
+    def _wheel(self, name: str, version: str, tags: str, told: Mapping[str, Any]) -> WheelFile:
+        filename = f"{name.replace('-', '_')}-{version}-{tags}.whl"
+        wheel = WheelFile(
+            filename,
+            f"https://files.example/{filename}",
+            requires_python=told.get("requires-python"),
+            uploaded=told.get("uploaded", _UPLOADED) or None,
+            yanked=told.get("yanked"),
+        )
+        self.metadata[wheel.key] = _metadata(name, version, told)
+        return wheel
+
+
+def _metadata(name: str, version: str, told: Mapping[str, Any]) -> Metadata:
+    python = told.get("metadata-requires-python", told.get("requires-python"))
+    text = metadata_text(name, version, told.get("requires", ()), told.get("extras", ()), python)
+    return parse_metadata(text.encode())
+
+
+@dataclass(frozen=True)
+class Story:
+    """One scenario. expected: versions by name for each target. error: target and the text that a person reads."""
+
+    name: str
+    manifest: Manifest
+    world: World
+    kept: Mapping[str, tuple[str, ...]]
+    expected: Mapping[str, Mapping[str, str]]
+    warnings: Sequence[str]
+    error: tuple[str, str] | None
+
+
+def read_story(path: Path) -> Story:
+    """Decode one scenario file."""
+    data = tomllib.loads(path.read_text("utf-8"))
+    failure = data.pop("expected-error", None)
+    story = Story(
+        name=path.stem,
+        manifest=decode(data.pop("manifest")),
+        world=world_of(data.pop("packages", {}), data.pop("direct", {})),
+        kept={name: tuple(versions) for name, versions in data.pop("kept", {}).items()},
+        expected=data.pop("expected", {}),
+        warnings=data.pop("warnings", []),
+        error=(failure["target"], failure["message"].strip("\n")) if failure else None,
+    )
+    assert data.keys() == {"description"}, f"{path.name}: unknown keys {data.keys()}"
+    assert bool(story.expected) != bool(story.error), f"{path.name} needs one kind of answer"
+    return story
+
+
+def world_of(packages: Mapping[str, Mapping[str, Any]], direct: Mapping[str, Any]) -> World:
+    """The world that a story's tables describe."""
+    world = World()
+    for name, versions in packages.items():
+        releases = [world.put(name, version, told) for version, told in versions.items()]
+        releases.sort(key=lambda release: parse_version(release.version), reverse=True)
+        world.pages[normal_name(name)] = Page(normal_name(name), "default", tuple(releases))
+    for url, told in direct.items():
+        world.put_direct(url, told)
+    return world
+
+
+def answers(story: Story) -> Mapping[str, Solution | Conflict]:
+    """What each target gets, in the order of solving; it ends at the first conflict."""
+    found: dict[str, Solution | Conflict] = {}
+    chosen = dict(story.kept)
+    for target in _in_order(story.manifest.targets.values()):
+        answer = gather(task_of(story, target, chosen), story.world)
+        found[target.name] = answer
+        if isinstance(answer, Conflict):
+            break
+        for name, pin in answer.pins.items():
+            chosen[name] = tuple(dict.fromkeys((*chosen.get(name, ()), pin.version)))
+    return found
+
+
+def _in_order(targets: Iterable[Target]) -> list[Target]:
+    return sorted(targets, key=lambda target: ([-part for part in target.python_minor], target.name))
+
+
+def task_of(story: Story, target: Target, kept: Mapping[str, tuple[str, ...]]) -> Task:
+    """The question for one target, with nothing known yet."""
+    manifest = story.manifest
+    roots = {"project": manifest.dependencies + manifest.target_dependencies.get(target.name, ())}
+    roots |= {f"extra:{name}": requirements for name, requirements in manifest.extras.items()}
+    roots |= {f"group:{name}": requirements for name, requirements in manifest.groups.items()}
+    return Task(
+        project=manifest.name,
+        requires_python=manifest.requires_python,
+        roots=roots,
+        target=target,
+        catalog=Catalog({}, {}, {}),
+        constraints=manifest.constraints,
+        overrides=manifest.overrides,
+        kept=dict(kept),
+        sources={s.package: s.url for s in manifest.sources if s.url and s.target in (None, target.name)},
+        exclude_newer=manifest.exclude_newer,
+    )
+
+
+def gather(task: Task, world: World) -> Solution | Conflict:
+    """Solve from the task's catalog, adding what the solver asks for and nothing else, until it answers.
+
+    The answer must be the one that the whole world gives at once.
+    """
+    pages, metadata = dict(task.catalog.pages), dict(task.catalog.metadata)
+    direct = dict(task.catalog.direct)
+    catalog = Catalog(pages, metadata, direct)
+    for _ in range(_ROUNDS):
+        answer = solve(replace(task, catalog=catalog))
+        if not isinstance(answer, Missing):
+            whole = Catalog({**pages, **world.pages}, world.metadata, world.direct)
+            assert solve(replace(task, catalog=whole)) == answer, "what else the catalog holds changed the answer"
+            return answer
+        before = len(pages) + len(metadata) + len(direct)
+        pages.update({name: world.page(name) for name in answer.pages})
+        metadata.update({wheel.key: world.metadata[wheel.key] for wheel in answer.wheels})
+        direct.update({url: world.direct[url] for url in answer.direct})
+        assert len(pages) + len(metadata) + len(direct) > before, f"{answer} asks for what is known"
+    raise AssertionError("the solver never stopped asking")
+
+
+def printed(conflict: Conflict) -> str:
+    """The error as a person reads it."""
+    error = no_solution(conflict)
+    causes = [f"  cause: {cause}" for cause in error.causes]
+    return "\n".join([f"error: {error.message}", *causes, *(f"hint: {hint}" for hint in error.hints)])
