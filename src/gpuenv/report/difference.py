@@ -1,14 +1,16 @@
 """What changed, in the signs people know from uv: + added, - removed, ~ changed."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gpuenv.model.difference import Change
-from gpuenv.model.lock import Lock
+if TYPE_CHECKING:
+    from gpuenv.model.difference import Change
+    from gpuenv.model.lock import Lock
 
 __all__ = ["count", "lock_summary", "sign"]
 
 
-def lock_summary(lock: Lock, changes: Sequence[Change], *, dry_run: bool) -> str:
+def lock_summary(lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool) -> str:
     """Targets with their sizes, then the changes; changes that several targets share stand once."""
     verb = "would lock" if dry_run else "locked"
     lines = [f"{verb} {name}: {count(len(locked.packages))}" for name, locked in sorted(lock.targets.items())]

@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gpuenv.model.difference import Change, versions
-from gpuenv.model.lock import Lock
-from gpuenv.model.plan import Installed, Plan
+if TYPE_CHECKING:
+    from gpuenv.model.difference import Change
+    from gpuenv.model.lock import Lock
+    from gpuenv.model.plan import Installed, Plan
 
 __all__ = ["lock_document", "sync_document"]
 
 
-def lock_document(lock: Lock, changed: bool, changes: Sequence[Change], warnings: Sequence[str]) -> dict[str, object]:
+def lock_document(
+    lock: "Lock", changed: bool, changes: "Sequence[Change]", warnings: Sequence[str]
+) -> dict[str, object]:
     """The document of `lock --json`."""
+    from gpuenv.model.difference import versions
+
     return {
         "changed": changed,
         "targets": {
@@ -30,7 +36,7 @@ def lock_document(lock: Lock, changed: bool, changes: Sequence[Change], warnings
 
 
 def sync_document(
-    target: str, environment: str, view: Path, changed: bool, plan: Plan | None, warnings: Sequence[str]
+    target: str, environment: str, view: Path, changed: bool, plan: "Plan | None", warnings: Sequence[str]
 ) -> dict[str, object]:
     """The document of `sync --json`; fetched counts artifacts that were brought into the store."""
     return {
@@ -45,5 +51,5 @@ def sync_document(
     }
 
 
-def _installed(item: Installed) -> dict[str, str]:
+def _installed(item: "Installed") -> dict[str, str]:
     return {"name": item.name, "version": item.version, "sha256": item.sha256}

@@ -1,12 +1,16 @@
 """A Plan in words: what a sync did, or would do."""
 
-from gpuenv.model.plan import Plan
+from typing import TYPE_CHECKING
+
 from gpuenv.report.difference import count, sign
+
+if TYPE_CHECKING:
+    from gpuenv.model.plan import Plan
 
 __all__ = ["sync_summary"]
 
 
-def sync_summary(target: str, packages: int, changed: bool, plan: Plan | None, *, dry_run: bool) -> str:
+def sync_summary(target: str, packages: int, changed: bool, plan: "Plan | None", *, dry_run: bool) -> str:
     """One line for the whole, then one a distribution that came, went or changed."""
     if not changed or plan is None:
         return f".venv is up to date with target {target} ({count(packages)})"

@@ -1,10 +1,8 @@
 """`gpuenv lock`: manifest and old lock in, new lock out. A fresh lock is left alone, without a look at the network."""
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,6 +118,8 @@ def _solved(
     upgrade: bool,
     upgrade_packages: Sequence[str],
 ) -> "tuple[Lock, tuple[str, ...]] | Conflict":
+    import asyncio  # dear to import, and a fresh lock needs none of it
+
     from gpuenv.workflow.resolve import resolve
     from gpuenv.workflow.route import Routes
 
@@ -143,6 +143,8 @@ def _solved(
 
 def _exclude_newer(project: Project, old: "Lock | None") -> str | None:
     """The instant that counts: a span is measured once and then kept, until --upgrade or until its text changes."""
+    from datetime import UTC, datetime
+
     from gpuenv.manifest.instants import instant_of
 
     stated = project.manifest.exclude_newer

@@ -1,9 +1,7 @@
 """`gpuenv run`: sync if needed, then become the command."""
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,9 +20,13 @@ def environment_of(venv: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 def replace_process(venv: Path, command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Become the command, found in `.venv/bin` first; raises UsageError if there is no such program."""
+    import shutil
+
     changed = environment_of(venv, environ)
     program = shutil.which(command[0], path=changed["PATH"])
     if program is None:
+        from difflib import get_close_matches
+
         near = get_close_matches(command[0], os.listdir(venv / "bin"), n=1)  # noqa: PTH208 (names are enough)
         raise UsageError(
             f"there is no program `{command[0]}` in .venv or on PATH",
