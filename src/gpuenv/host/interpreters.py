@@ -6,7 +6,6 @@ Each one found is asked once who it is; answers are kept in `interpreters-v1.jso
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -198,7 +197,7 @@ def _read_cache(cache: Path) -> dict[str, list[object]]:
 
 def _write_cache(cache: Path, known: Mapping[str, object]) -> None:
     """A cache that cannot be written costs time, nothing else."""
-    temporary = cache / f".{CACHE}-{secrets.token_hex(8)}"
+    temporary = cache / f".{CACHE}-{os.urandom(8).hex()}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(known), "utf-8")

@@ -1,8 +1,10 @@
 """The machine that something is to run on, as found, and what it lacks for a target."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gpuenv.model.target import Target
+if TYPE_CHECKING:  # `packaging` is slow to import, and whoever has a Target has it already
+    from gpuenv.model.target import Target
 
 __all__ = ["CUDA_DRIVERS", "Machine", "cuda_of_driver", "lacks"]
 
@@ -35,14 +37,14 @@ def cuda_of_driver(driver: str) -> int | None:
     return max((cuda for cuda, least in CUDA_DRIVERS.items() if _numbers(driver) >= _numbers(least)), default=None)
 
 
-def lacks(machine: Machine, target: Target) -> tuple[str, ...]:
+def lacks(machine: Machine, target: "Target") -> tuple[str, ...]:
     """What the machine lacks for the target, one phrase each; empty: it fits."""
     if machine.platform != target.platform:
         return (f"the target is for {target.platform}, this machine is {machine.platform}",)
     return (*_libc(machine, target), *_gpu(machine, target), *_driver(machine, target))
 
 
-def _libc(machine: Machine, target: Target) -> list[str]:
+def _libc(machine: Machine, target: "Target") -> list[str]:
     missing = []
     for name, label in (("glibc", "glibc"), ("musl", "musl"), ("macos", "macOS")):
         wanted, have = getattr(target, name), getattr(machine, name)
@@ -53,7 +55,7 @@ def _libc(machine: Machine, target: Target) -> list[str]:
     return missing
 
 
-def _gpu(machine: Machine, target: Target) -> list[str]:
+def _gpu(machine: Machine, target: "Target") -> list[str]:
     """A target may serve several architectures; a machine needs one of them."""
     if not target.gpu or target.cpu_fallback or set(machine.gpus) & set(target.gpu):
         return []
@@ -61,7 +63,7 @@ def _gpu(machine: Machine, target: Target) -> list[str]:
     return [f"the target is for {' or '.join(target.gpu)}, this machine has {have}"]
 
 
-def _driver(machine: Machine, target: Target) -> list[str]:
+def _driver(machine: Machine, target: "Target") -> list[str]:
     if not (target.driver or target.cuda) or (target.cpu_fallback and machine.nvidia_driver is None):
         return []
     have = machine.nvidia_driver

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 from pathlib import Path
 
 from gpuenv.errors import Occupied, StoreError
@@ -38,7 +37,7 @@ def switch(venv: Path, view: Path) -> bool:
     try:
         if refuse_foreign(venv) == str(view):
             return False
-        temporary = venv.with_name(f".{venv.name.lstrip('.')}-{secrets.token_hex(8)}")
+        temporary = venv.with_name(f".{venv.name.lstrip('.')}-{os.urandom(8).hex()}")
         temporary.symlink_to(view)
         try:
             temporary.rename(venv)
