@@ -85,7 +85,9 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
         raise ValueError(f"the sha256 of {filename} is not one")
     index = table.get("index")
     url = _text(table["url"]) if "url" in table else bases[_text(index)] + _text(table["path"])
-    return LockedArtifact(filename, normal_name(parts[0]), str(parse_version(parts[1])), index, url, sha256, int(table["size"]))
+    return LockedArtifact(
+        filename, normal_name(parts[0]), str(parse_version(parts[1])), index, url, sha256, int(table["size"])
+    )
 
 
 def _target(name: str, table: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -> LockedTarget:

@@ -33,8 +33,11 @@ def why_stale(lock: Lock, manifest: Manifest) -> str | None:
     for part in dict.fromkeys([*wanted, *lock.inputs]):
         if reason := _difference(part, lock.inputs.get(part), wanted.get(part)):
             return reason
-    locked: object = {name: facts_of(locked.target) for name, locked in lock.targets.items()}
-    return _difference("targets", locked, {name: facts_of(target) for name, target in manifest.targets.items()})
+    locked = {name: facts_of(locked.target) for name, locked in lock.targets.items()}
+    stated = {name: facts_of(target) for name, target in manifest.targets.items()}
+    for name in sorted(locked.keys() ^ stated.keys()):
+        return f"targets.{name} is {'new' if name in stated else 'no longer in pyproject.toml'}"
+    return _difference("targets", locked, stated)
 
 
 def _difference(path: str, before: object, now: object) -> str | None:

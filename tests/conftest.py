@@ -1,0 +1,22 @@
+"""Fixtures that several folders of tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project
+from tests.support.simple_server import SimpleServer
+
+
+@pytest.fixture
+def server() -> Iterator[SimpleServer]:
+    """A loopback index."""
+    with SimpleServer() as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, server: SimpleServer) -> Project:
+    """An empty project whose default index is the loopback one."""
+    return Project(tmp_path, server)
