@@ -1,7 +1,7 @@
 """The JSON documents that scripts rely on (docs/reference/json.md): always records, every field present."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def lock_document(
 
 
 def sync_document(
-    target: str, environment: str, view: Path, changed: bool, plan: "Plan | None", warnings: Sequence[str]
+    target: str, environment: str, view: PurePath, changed: bool, plan: "Plan | None", warnings: Sequence[str]
 ) -> dict[str, object]:
     """The document of `sync --json`; fetched counts artifacts that were brought into the store."""
     return {
