@@ -19,6 +19,7 @@ __all__ = ["fetch"]
 
 _DOWNLOADS = 8
 _UNPACKING = 2
+_ALL = "all files"
 
 
 async def fetch(
@@ -36,6 +37,7 @@ async def fetch(
     work = _Fetch(store, client, indexes, progress)
     # the largest first: their unpacking is the longest, and the others come in meanwhile
     ordered = sorted(artifacts, key=lambda artifact: (-artifact.size, artifact.filename))
+    progress.begin(_ALL, sum(artifact.size for artifact in ordered))
     try:
         async with asyncio.TaskGroup() as group:
             for artifact in ordered:
@@ -44,6 +46,7 @@ async def fetch(
         raise _first(failures) from None
     finally:
         work.close()
+        progress.end(_ALL)
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -114,6 +117,7 @@ class _Fetch:
 
         def advance(amount: int) -> None:
             self._progress.advance(artifact.filename, amount)
+            self._progress.advance(_ALL, amount)
 
         try:
             await self._get(artifact, artifact.url, index, into, advance)

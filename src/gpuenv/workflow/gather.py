@@ -19,7 +19,9 @@ from gpuenv.model.progress import Progress
 from gpuenv.solve import Scout, Task
 from gpuenv.workflow.route import Routes
 
-__all__ = ["Gatherer"]
+__all__ = ["GATHERING", "Gatherer"]
+
+GATHERING = "index pages and metadata"
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Gatherer:
     def __init__(self, client: IndexClient, routes: Routes, progress: Progress) -> None:
         self._client = client
         self._routes = routes
-        self._progress = progress
+        self.progress = progress
         self._known = _Known()
         self._pages: dict[str, dict[str, Page]] = {}
 
@@ -155,6 +157,7 @@ class _Wave:
                 await work
             except GpuenvError as error:
                 self._gatherer.failed(key, error)
+            self._gatherer.progress.advance(GATHERING)
 
         self._running.append(asyncio.get_running_loop().create_task(guarded()))
 

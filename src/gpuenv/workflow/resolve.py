@@ -15,7 +15,7 @@ from gpuenv.model.manifest import Manifest
 from gpuenv.model.progress import Progress
 from gpuenv.model.target import Target
 from gpuenv.solve import Task, solve
-from gpuenv.workflow.gather import Gatherer
+from gpuenv.workflow.gather import GATHERING, Gatherer
 from gpuenv.workflow.route import Routes
 
 __all__ = ["Kept", "resolve"]
@@ -35,6 +35,21 @@ async def resolve(
 ) -> dict[str, Solution] | Conflict:
     """One Solution a target, by name, or the Conflict of the first target that has none."""
     gatherer = Gatherer(client, routes, progress)
+    progress.begin(GATHERING)
+    try:
+        return await _resolve(manifest, client, routes, gatherer, kept, exclude_newer)
+    finally:
+        progress.end(GATHERING)
+
+
+async def _resolve(
+    manifest: Manifest,
+    client: IndexClient,
+    routes: Routes,
+    gatherer: Gatherer,
+    kept: Kept,
+    exclude_newer: str | None,
+) -> dict[str, Solution] | Conflict:
     tasks = [_task(manifest, target, gatherer, routes, kept, exclude_newer) for target in _in_order(manifest)]
     await gatherer.ahead(tasks)
     solutions: dict[str, Solution] = {}
