@@ -1,0 +1,136 @@
+"""A machine for pages to run on: a home, a shell, `gpuenv` on PATH, and indexes of made wheels on the loopback."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.simple_server import SimpleServer
+from tests.support.wheels import make_wheel
+
+__all__ = ["PYTHON", "Machine", "machine"]
+
+PYTHON = "{}.{}".format(*sys.version_info[:2])
+TIMEOUT = 60.0
+
+# What the pages use: name and version -> requirements.
+PUBLIC = {
+    ("numpy", "2.4.6"): [],
+    ("numpy", "2.5.5"): [],
+    ("rich", "15.0.0"): ["markdown-it-py", "pygments"],
+    ("markdown-it-py", "4.3.0"): ["mdurl"],
+    ("mdurl", "0.1.2"): [],
+    ("pygments", "2.21.0"): [],
+    ("pytest", "9.0.1"): ["iniconfig", "pluggy"],
+    ("iniconfig", "2.3.0"): [],
+    ("pluggy", "1.6.0"): [],
+    ("torch", "2.12.0"): ["numpy"],
+    ("loader", "0.1"): [],
+}
+PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
+ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
+_COMMANDS = {
+    "pytest": {"pytest": "pytest:main"},
+    "team-tools": {"team": "team_tools:main"},
+}
+_MAIN = "def main() -> None:\n    print('1 passed')\n"
+
+
+class Machine:
+    """One home with its store, its cache and a current folder; the indexes are everybody's."""
+
+    def __init__(self, root: Path, indexes: dict[str, SimpleServer]) -> None:
+        self._root = root
+        self._indexes = indexes
+        self._count = 0
+        self.home = Path()
+        self.folder = Path()
+        self._start()
+
+    def _start(self) -> None:
+        self._count += 1
+        self.home = self._root / f"machine{self._count}"
+        self.folder = self.home
+        programs = self.home / "bin"
+        programs.mkdir(parents=True)
+        base = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+        (programs / f"python{PYTHON}").symlink_to(base)
+        gpuenv = programs / "gpuenv"
+        gpuenv.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m gpuenv "$@"\n')
+        gpuenv.chmod(0o755)
+
+    def new(self) -> None:
+        """Another machine, which has what the project commits: everything but `.venv`."""
+        before = self.folder
+        self._start()
+        self.folder = self.home / before.name
+        shutil.copytree(before, self.folder, ignore=lambda _, names: {".venv"} & set(names))
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What programs see: nothing of the machine that the test runs on but the system's programs."""
+        return {
+            "PATH": f"{self.home / 'bin'}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self.home),
+            "GPUENV_DEFAULT_INDEX": self._indexes["public"].url,
+            "GPUENV_OVERRIDE_GPU": "none",
+            "PIP_CONFIG_FILE": os.devnull,
+            "WHEELS": str(self._root / "wheels"),
+        }
+
+    def put(self, path: str, text: str, *, append: bool = False) -> None:
+        """Write a file that a page shows."""
+        with (self.folder / path).open("a" if append else "w", encoding="utf-8") as file:
+            file.write(("\n" if append else "") + self._inside(text))
+
+    def run(self, command: str) -> tuple[int, list[str]]:
+        """Run one command in bash; exit code and the printed lines, stdout and stderr as they came."""
+        at = self.home / "folder"
+        script = f'{self._inside(command)}\nstatus=$?\npwd > {shlex.quote(str(at))}\nexit "$status"'
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if at.exists():
+            self.folder = Path(at.read_text().strip())
+        return done.returncode, self._outside(done.stdout).splitlines()
+
+    def _inside(self, text: str) -> str:
+        for name, index in self._indexes.items():
+            text = text.replace(f"https://{name}.index.example", index.root)
+        return text
+
+    def _outside(self, text: str) -> str:
+        for name, index in self._indexes.items():
+            text = text.replace(index.root, f"https://{name}.index.example")
+        return text.replace(str(self.home), "/home/me")
+
+
+@contextmanager
+def machine(root: Path) -> Iterator[Machine]:
+    """A machine, and the indexes `https://NAME.index.example/simple/`; `private` wants a login."""
+    with SimpleServer() as public, SimpleServer() as private, SimpleServer() as rocm:
+        for server, offered in ((public, PUBLIC), (private, PRIVATE), (rocm, ROCM)):
+            for (name, version), requires in offered.items():
+                module = name.replace("-", "_")
+                commands = _COMMANDS.get(name)
+                files = {f"{module}/__init__.py": f'__version__ = "{version}"\n{_MAIN if commands else ""}'}
+                wheel = make_wheel(
+                    root / "wheels", name, version, requires=requires, files=files, entry_points=commands
+                )
+                server.add(wheel, uploaded="2026-01-01T00:00:00Z")
+        private.users = {"ci": "s3cret"}
+        yield Machine(root, {"public": public, "private": private, "rocm": rocm})
