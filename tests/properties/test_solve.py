@@ -25,11 +25,12 @@ Told = Mapping[str, Mapping[str, Mapping[str, list[str]]]]
 requirements = st.builds(
     lambda name, extra, specifier: f"{name}{extra}{specifier}",
     st.sampled_from(NAMES),
-    st.sampled_from(("", "", "", "[x]")),
+    st.sampled_from(("", "", "", "[x]", "[y]", "[x,y]")),
     st.sampled_from(SPECIFIERS),
 )
 releases = st.fixed_dictionaries(
-    {"": st.lists(requirements, max_size=2)}, optional={"x": st.lists(requirements, max_size=2)}
+    {"": st.lists(requirements, max_size=2)},
+    optional={"x": st.lists(requirements, max_size=2), "y": st.lists(requirements, max_size=1)},
 )
 worlds = st.fixed_dictionaries(
     {}, optional={name: st.dictionaries(st.sampled_from(VERSIONS), releases, min_size=1) for name in NAMES}
@@ -44,10 +45,10 @@ def world(told: Told, *, pre: bool = False) -> World:
     packages: dict[str, dict[str, Any]] = {}
     for name, versions in told.items():
         for version, lines in versions.items():
-            extra = [f"{line}; extra == 'x'" for line in lines.get("x", [])]
+            by_extra = [f"{line}; extra == '{extra}'" for extra in "xy" for line in lines.get(extra, [])]
             made = f"{version}rc1" if pre and version == "3" else version
-            known = ["x"] if "x" in lines else []
-            packages.setdefault(name, {})[made] = {"requires": [*lines[""], *extra], "extras": known}
+            known = [extra for extra in "xy" if extra in lines]
+            packages.setdefault(name, {})[made] = {"requires": [*lines[""], *by_extra], "extras": known}
     return world_of(packages, {})
 
 

@@ -173,7 +173,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
     def _matches(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
         exact = {need.exact for need in needs if need.exact is not None}
         if exact:
-            found: Iterable[Candidate] = exact if len(exact) == 1 else ()
+            found: Iterable[Candidate] = [self._as(key, one) for one in exact] if len(exact) == 1 else ()
         elif key.kind is Kind.HOST:
             found = self._host(key)
         elif urls := {need.url for need in needs if need.url is not None}:
@@ -183,6 +183,12 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for candidate in found:
             if all(self.is_satisfied_by(need, candidate) for need in needs if need.key == key):
                 yield candidate
+
+    def _as(self, key: Key, candidate: Candidate) -> Candidate:
+        """The candidate as the node sees it: another extra of the same distribution may be what fixed it."""
+        if candidate.key == key:
+            return candidate
+        return self._candidate(key, str(candidate.version), candidate.wheel, candidate.index)
 
     def _host(self, key: Key) -> Iterator[Candidate]:
         if key == PYTHON:

@@ -1,0 +1,177 @@
+"""resolvelib's search, mended where it would lie. The only file that reaches into resolvelib.
+
+resolvelib changes its mind about a pin when a later requirement does not admit it (so numba's `numpy<2.3` lowers an
+already chosen numpy, rather than numba). It then forgets what the old pin required, so that a pin that becomes
+admissible again stays without its requirements (an answer can be false), and what only the old pin asked for is
+searched on (and fails for nothing). Its way back from a failure skips versions that might have served. And two pins
+can displace each other forever.
+
+Here a displaced pin is really gone, with everything that only it asked for; the way back is conflict-directed
+backjumping, which undoes only what the failure is about and skips nothing; and a search that never displaces, and so
+always ends, stands behind.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter, methodcaller
+from typing import Any
+
+from resolvelib import AbstractProvider, BaseReporter
+from resolvelib.resolvers import Criterion, RequirementsConflicted, Resolution
+from resolvelib.structs import IteratorMapping, RequirementInformation, build_iter_view
+
+from gpuenv.solve.nodes import Candidate, Key, Need
+
+__all__ = ["Cause", "MendedResolution"]
+
+Cause = RequirementInformation[Need, Candidate]
+_Criterion = Criterion[Need, Candidate]
+_Criteria = dict[Key, _Criterion]
+
+
+class MendedResolution(Resolution[Need, Candidate, Key]):
+    """One search. displacing: a later requirement may displace a pin; if not, it conflicts with it.
+
+    State n of the stack holds what the first n decisions left; the last one is a copy to decide on.
+    """
+
+    def __init__(
+        self,
+        provider: AbstractProvider[Need, Candidate, Key],
+        reporter: BaseReporter[Any, Any, Any],
+        *,
+        displacing: bool,
+    ) -> None:
+        super().__init__(provider, reporter)
+        self._displacing = displacing
+        self._failed: tuple[Key, list[_Criterion]]
+        # Why a candidate was given up: the pins without which it might have served.
+        self._reasons: dict[Candidate, frozenset[Key]] = {}
+
+    # forward
+
+    def _add_to_criteria(self, criteria: _Criteria, requirement: Need, parent: Candidate | None) -> None:
+        """Add a requirement; a candidate that excludes itself conflicts."""
+        super()._add_to_criteria(criteria, requirement, parent)
+        pin = None if self._displacing else self.state.mapping.get(requirement.key)
+        if parent is not None and parent.key == requirement.key:
+            pin = parent
+        if pin is not None and not self._p.is_satisfied_by(requirement, pin):
+            raise RequirementsConflicted(criteria[requirement.key])
+
+    def _get_updated_criteria(self, candidate: Candidate) -> _Criteria:
+        """The requirements with those of one more pin; one that displaces its own reason to be there conflicts."""
+        criteria = super()._get_updated_criteria(candidate)
+        pins = self.state.mapping
+        displaced = [
+            need.key
+            for need in self._p.get_dependencies(candidate)
+            if need.key in pins and not self._p.is_satisfied_by(need, pins[need.key])
+        ]
+        if displaced:
+            left = {key: pin for key, pin in pins.items() if key not in displaced}
+            if candidate.key not in _needed(criteria, {**left, candidate.key: candidate}):
+                raise RequirementsConflicted(criteria[displaced[0]])
+        return criteria
+
+    def _remove_information_from_criteria(self, criteria: _Criteria, parents: Collection[Key]) -> None:
+        """Forget displaced pins, what they required or ruled out, and whatever nothing requires any more."""
+        if not parents:
+            return
+        pins = self.state.mapping
+        for key in parents:
+            del pins[key]
+        needed = _needed(criteria, pins)
+        for key in [key for key in criteria if key not in needed]:
+            del criteria[key]
+            pins.pop(key, None)
+        for key, criterion in list(criteria.items()):
+            causes = [cause for cause in criterion.information if _stands(cause, pins)]
+            refused = [one for one in criterion.incompatibilities if self._reasons[one] <= pins.keys()]
+            if len(causes) + len(refused) < len(criterion.information) + len(criterion.incompatibilities):
+                criteria[key] = Criterion(criterion.candidates, causes, refused)
+                candidates = self._candidates(criteria, key)
+                # Without the requirement a final version may count that no wheel serves, where a pre-release did.
+                if candidates:
+                    criteria[key] = Criterion(candidates, causes, refused)
+
+    # and back
+
+    def _attempt_to_pin_criterion(self, name: Key) -> list[_Criterion]:
+        failures = super()._attempt_to_pin_criterion(name)
+        self._failed = (name, failures)
+        return failures
+
+    def _backjump(self, causes: list[Cause]) -> bool:
+        """Go back to the last pin that the failure is about and give that candidate up; False if there is none."""
+        key, failures = self._failed
+        about = self._about(self.state.criteria[key]).union(*map(self._about, failures)) - {key}
+        while about:
+            decided = {self._decided(one): one for one in about}
+            last = max(decided)
+            key = decided[last]
+            candidate = self.state.mapping[key]
+            self._reasons[candidate] = about - {key}
+            refused = [*self.state.criteria[key].incompatibilities, candidate]
+            del self._states[last:]
+            self._push_new_state()
+            criterion = self.state.criteria[key]
+            pins = self.state.mapping.keys()
+            refused = [one for one in refused if self._reasons[one] <= pins]
+            criterion = Criterion(criterion.candidates, list(criterion.information), refused)
+            self.state.criteria[key] = criterion
+            candidates = self._candidates(self.state.criteria, key)
+            if candidates:
+                self.state.criteria[key] = Criterion(candidates, criterion.information, refused)
+                return True
+            about = self._about(criterion) - {key}
+        return False
+
+    def _decided(self, key: Key) -> int:
+        """The number of the decision that chose the node's pin."""
+        pin = self.state.mapping[key]
+        number = len(self._states) - 1
+        while self._states[number - 1].mapping.get(key) is pin:
+            number -= 1
+        return number
+
+    def _about(self, criterion: _Criterion) -> frozenset[Key]:
+        """The pins without which the criterion might have other candidates."""
+        causes = list(criterion.information)
+        key = causes[0].requirement.key
+        if key.detail and key.base in self.state.criteria:
+            causes += self.state.criteria[key.base].information
+        found = {cause.parent.key for cause in causes if cause.parent is not None}
+        found.add(key)
+        found.update(*(self._reasons[candidate] for candidate in criterion.incompatibilities))
+        return frozenset(found & self.state.mapping.keys())
+
+    def _candidates(self, criteria: _Criteria, key: Key) -> Iterable[Candidate]:
+        """The candidates of a node under the requirements and refusals that are left."""
+        return build_iter_view(
+            self._p.find_matches(
+                identifier=key,
+                requirements=IteratorMapping(criteria, methodcaller("iter_requirement")),
+                incompatibilities=IteratorMapping(criteria, attrgetter("incompatibilities")),
+            )
+        )
+
+
+def _stands(cause: Cause, pins: Mapping[Key, Candidate]) -> bool:
+    return cause.parent is None or pins.get(cause.parent.key) is cause.parent
+
+
+def _needed(criteria: Mapping[Key, _Criterion], pins: Mapping[Key, Candidate]) -> set[Key]:
+    """The nodes that the roots reach through pins."""
+    required: dict[Key | None, list[Key]] = {}
+    for key, criterion in criteria.items():
+        for cause in criterion.information:
+            if _stands(cause, pins):
+                required.setdefault(cause.parent.key if cause.parent else None, []).append(key)
+    found: set[Key] = set()
+    todo = list(required.get(None, ()))
+    while todo:
+        key = todo.pop()
+        if key not in found:
+            found.add(key)
+            todo += required.get(key, ())
+    return found
