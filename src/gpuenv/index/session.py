@@ -145,6 +145,7 @@ class Session:
     ) -> None:
         """See IndexClient.download."""
         if url.startswith(("https://", "http://")):
+            url = self._http.credentials.remember(url)
             await self._downloads.download(url, sha256=sha256, size=size, index=index, into=into, progress=progress)
             return
         folder = self._pages.folder_of(index) if index and index.folder else self._project_dir

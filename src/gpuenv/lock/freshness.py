@@ -1,10 +1,11 @@
 """Does the lock still answer the manifest? A comparison of inputs, never a solve; a stale lock says why."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gpuenv.lock.encode import facts_of
 from gpuenv.model.lock import Lock
-from gpuenv.model.manifest import Index, Manifest, Source
+from gpuenv.model.manifest import Index, Manifest, Source, without_credentials
 from gpuenv.model.requirement import Requirement
 
 __all__ = ["inputs_of", "why_stale"]
@@ -73,7 +74,12 @@ def _item(item: object) -> str:
 
 
 def _texts(requirements: tuple[Requirement, ...]) -> list[object]:
-    return sorted({str(requirement) for requirement in requirements})  # type: ignore[return-value]
+    return sorted({str(_public(requirement)) for requirement in requirements})  # type: ignore[return-value]
+
+
+def _public(requirement: Requirement) -> Requirement:
+    """The requirement as it may be written down: its URL without credentials."""
+    return replace(requirement, url=without_credentials(requirement.url)) if requirement.url else requirement
 
 
 def _index(index: Index) -> dict[str, object]:
@@ -89,5 +95,6 @@ def _index(index: Index) -> dict[str, object]:
 
 
 def _source(source: Source) -> dict[str, object]:
-    table = {"name": source.package, "index": source.index, "url": source.url, "target": source.target}
+    url = without_credentials(source.url) if source.url else None
+    table = {"name": source.package, "index": source.index, "url": url, "target": source.target}
     return {name: value for name, value in table.items() if value}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from gpuenv.errors import NoSolution
+from gpuenv.manifest.node import redacted
 from gpuenv.model.answer import Conflict, Demand, Refusal
 
 __all__ = ["no_solution"]
@@ -13,7 +14,7 @@ _SHOWN_REFUSALS = 3
 def no_solution(conflict: Conflict) -> NoSolution:
     """The error a person reads."""
     causes = [line for chain in conflict.chains for line in _chain(chain)]
-    causes = list(dict.fromkeys([*causes, *_facts(conflict)]))
+    causes = [redacted(line) for line in dict.fromkeys([*causes, *_facts(conflict)])]
     return NoSolution(f"no solution for target {conflict.target}", causes=causes, hints=list(_hints(conflict)))
 
 

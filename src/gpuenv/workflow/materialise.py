@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urldefrag
 
 from gpuenv.model.lock import Lock, LockedArtifact
-from gpuenv.model.manifest import Index
+from gpuenv.model.manifest import Index, Manifest, without_credentials
 from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
 from gpuenv.store.store import Store
@@ -60,7 +61,8 @@ def _fetch(project: Project, store: Store, lock: Lock, plan: Plan) -> None:
     async def run() -> None:
         async with project.client() as client:
             indexes = _indexes(project, lock)
-            await fetch(plan.fetch, store=store, client=client, indexes=indexes, progress=project.progress)
+            artifacts = _with_logins(plan.fetch, project.manifest)
+            await fetch(artifacts, store=store, client=client, indexes=indexes, progress=project.progress)
 
     asyncio.run(run())
 
@@ -75,6 +77,17 @@ def _indexes(project: Project, lock: Lock) -> dict[str, Index]:
         else:
             found[index.name] = stated.get(index.name) or Index(index.name, index.location, folder=index.folder)
     return found
+
+
+def _with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list[LockedArtifact]:
+    """The artifacts, those behind a direct URL with the credentials that the manifest's URL has and the lock's has not."""
+    requirements = [manifest.dependencies, manifest.overrides]
+    for tables in (manifest.extras, manifest.groups, manifest.target_dependencies):
+        requirements += tables.values()
+    stated = [source.url for source in manifest.sources]
+    stated += [requirement.url for listed in requirements for requirement in listed]
+    full = {without_credentials(urldefrag(url).url): urldefrag(url).url for url in stated if url}
+    return [a if a.index else replace(a, url=full.get(a.url, a.url)) for a in artifacts]
 
 
 def _view_plan(project: Project, store: Store, wanted: Wanted, marker: Mapping[str, object]) -> ViewPlan:
