@@ -30,6 +30,7 @@ PUBLIC = {
     ("pluggy", "1.6.0"): [],
     ("torch", "2.12.0"): ["numpy"],
     ("loader", "0.1"): [],
+    ("widget", "3.1"): [],
 }
 PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
 ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
@@ -37,6 +38,7 @@ _COMMANDS = {
     "pytest": {"pytest": "pytest:main"},
     "team-tools": {"team": "team_tools:main"},
 }
+_TAGS = {"widget": "py3-none-win_amd64"}
 _MAIN = "def main() -> None:\n    print('1 passed')\n"
 
 
@@ -129,7 +131,13 @@ def machine(root: Path) -> Iterator[Machine]:
                 commands = _COMMANDS.get(name)
                 files = {f"{module}/__init__.py": f'__version__ = "{version}"\n{_MAIN if commands else ""}'}
                 wheel = make_wheel(
-                    root / "wheels", name, version, requires=requires, files=files, entry_points=commands
+                    root / "wheels",
+                    name,
+                    version,
+                    requires=requires,
+                    files=files,
+                    entry_points=commands,
+                    tags=_TAGS.get(name, "py3-none-any"),
                 )
                 server.add(wheel, uploaded="2026-01-01T00:00:00Z")
         private.users = {"ci": "s3cret"}
