@@ -80,7 +80,7 @@ def _indexes(project: Project, lock: Lock) -> dict[str, Index]:
 
 
 def _with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list[LockedArtifact]:
-    """The artifacts, those behind a direct URL with the credentials that the manifest's URL has and the lock's has not."""
+    """The artifacts; direct URLs with the credentials that the manifest has for them and the lock has not."""
     requirements = [manifest.dependencies, manifest.overrides]
     for tables in (manifest.extras, manifest.groups, manifest.target_dependencies):
         requirements += tables.values()

@@ -12,7 +12,7 @@ from gpuenv import __version__
 from gpuenv.errors import StaleLock, UsageError
 from gpuenv.host.fingerprint import fingerprint
 from gpuenv.view.switch import current, current_view
-from gpuenv.workflow.lock import LockResult, check
+from gpuenv.workflow.lock import LockMode, LockResult, check
 from gpuenv.workflow.lock import lock as run_lock
 from gpuenv.workflow.project import Project
 
@@ -68,7 +68,7 @@ def sync(
     """Make `.venv` hold exactly what the lock says for this machine's target."""
     lock_warnings: tuple[str, ...] = ()
     if use is LockUse.REFRESH:
-        answer = run_lock(project)
+        answer = run_lock(project, mode=LockMode.DRY_RUN if dry_run else LockMode.WRITE)
         if not isinstance(answer, LockResult):
             return answer
         data, lock_warnings = answer.data, answer.warnings
