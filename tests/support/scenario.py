@@ -92,6 +92,7 @@ class Story:
 def read_story(path: Path) -> Story:
     """Decode one scenario file."""
     data = tomllib.loads(path.read_text("utf-8"))
+    assert ("expected" in data) != ("expected-error" in data), f"{path.name} needs one kind of answer"
     failure = data.pop("expected-error", None)
     story = Story(
         name=path.stem,
@@ -103,7 +104,6 @@ def read_story(path: Path) -> Story:
         error=(failure["target"], failure["message"].strip("\n")) if failure else None,
     )
     assert data.keys() == {"description"}, f"{path.name}: unknown keys {data.keys()}"
-    assert bool(story.expected) != bool(story.error), f"{path.name} needs one kind of answer"
     return story
 
 
@@ -182,5 +182,5 @@ def gather(task: Task, world: World) -> Solution | Conflict:
 def printed(conflict: Conflict) -> str:
     """The error as a person reads it."""
     error = no_solution(conflict)
-    causes = [f"  cause: {cause}" for cause in error.causes]
+    causes = [f"{'         ' if place else '  cause: '}{cause}" for place, cause in enumerate(error.causes)]
     return "\n".join([f"error: {error.message}", *causes, *(f"hint: {hint}" for hint in error.hints)])

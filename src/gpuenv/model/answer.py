@@ -49,7 +49,7 @@ class Missing:
 class Demand:
     """One link of a chain: who requires what. version: of `parent`, "" for the project and its settings.
 
-    tried: how many versions of the parent were found to require something of the same name.
+    tried: how many versions of the parent were found to require exactly this.
     """
 
     parent: str
@@ -72,7 +72,9 @@ class Conflict:
 
     subject: the key of the node. known: an index knows the name. newest: its newest version, "" if there is none.
     refusals: newest first. provides: what the target brings, for nodes that the target itself satisfies.
-    roots: the fewest root requirements that conflict.
+    roots: the fewest root requirements that conflict. satisfying: the newest version that meets all demands on the
+    subject and fails for another reason, "" if there is none. nearest: versions that would serve the target: beside
+    the one that is asked for, or for several demands the newest that each of them alone admits.
     """
 
     target: str
@@ -83,3 +85,5 @@ class Conflict:
     refusals: tuple[Refusal, ...]
     provides: str = ""
     roots: tuple[str, ...] = ()
+    satisfying: str = ""
+    nearest: tuple[str, ...] = ()

@@ -1,21 +1,30 @@
 """A Conflict in words: the shortest true chain from what the project asked to the fact that forbids it, then hints."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from gpuenv.errors import NoSolution
 from gpuenv.manifest.node import redacted
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.target import SUPPORTED_PYTHONS
+from gpuenv.model.version import InvalidSpecifier, parse_specifier
 
 __all__ = ["no_solution"]
 
 _SHOWN_REFUSALS = 3
+_CONSTRAINTS = "tool.gpuenv.constraints"
+_OVERRIDES = "tool.gpuenv.overrides"
 
 
 def no_solution(conflict: Conflict) -> NoSolution:
     """The error a person reads."""
     causes = [line for chain in conflict.chains for line in _chain(chain)]
-    causes = [redacted(line) for line in dict.fromkeys([*causes, *_facts(conflict)])]
-    return NoSolution(f"no solution for target {conflict.target}", causes=causes, hints=list(_hints(conflict)))
+    causes = list(dict.fromkeys([*causes, *_facts(conflict)]))
+    return NoSolution(
+        f"no solution for target {conflict.target}",
+        causes=[redacted(cause) for cause in causes],
+        hints=[redacted(hint) for hint in dict.fromkeys(_hints(conflict))],
+    )
 
 
 def _chain(chain: Sequence[Demand]) -> Iterable[str]:
@@ -23,27 +32,46 @@ def _chain(chain: Sequence[Demand]) -> Iterable[str]:
         who = f"{demand.parent} {demand.version}".strip()
         also = f" (so do {demand.tried - 1} other versions of it that were tried)" if demand.tried > 2 else ""
         also = " (so does the other version that was tried)" if demand.tried == 2 else also
-        verb = "allows only" if demand.parent.startswith("tool.gpuenv") else "requires"
+        verb = "allows only" if demand.parent == _CONSTRAINTS else "requires"
         yield f"{who} {verb} {demand.requires}{also}"
+
+
+# facts: where the chains end
 
 
 def _facts(conflict: Conflict) -> Iterable[str]:
     subject = conflict.subject
     if conflict.provides:
         yield f"target {conflict.target} brings {subject.removeprefix('host:').title()} {conflict.provides}"
-        return
-    if not conflict.known:
+    elif not conflict.known:
         yield f"no configured index knows {subject}"
-        return
-    yield from _refused(subject, conflict.refusals)
-    if not conflict.refusals and conflict.newest:
-        asked = {chain[-1].requires for chain in conflict.chains if chain}
-        if len(asked) > 1:
-            yield f"no version of {subject} satisfies all of these"
-        else:
-            yield f"no version of {subject} satisfies this (the newest is {conflict.newest})"
-    elif len({chain[-1].requires for chain in conflict.chains if chain and " @ " in chain[-1].requires}) > 1:
+    elif excluded := _excludes_itself(conflict):
+        yield f"{excluded} excludes itself"
+    elif conflict.satisfying:
+        yield f"{subject} {conflict.satisfying} satisfies all of these, and fails for another reason"
+    elif conflict.refusals:
+        yield from _refused(subject, conflict.refusals)
+    elif not conflict.newest:
         yield f"{subject} can come from one URL only"
+    elif len({chain[-1].requires for chain in conflict.chains}) > 1:
+        yield f"no version of {subject} satisfies all of these"
+    else:
+        yield f"no version of {subject} satisfies this ({_there_is(conflict)})"
+
+
+def _there_is(conflict: Conflict) -> str:
+    others = [version for version in conflict.nearest if version != conflict.newest]
+    if not others:
+        return f"the newest is {conflict.newest}"
+    return f"there are {' and '.join(others)}, and the newest is {conflict.newest}"
+
+
+def _excludes_itself(conflict: Conflict) -> str:
+    """The version of the subject, if one, that demands another version of it."""
+    for chain in conflict.chains:
+        if chain[-1].version and chain[-1].parent.partition("[")[0] == conflict.subject:
+            return f"{conflict.subject} {chain[-1].version}"
+    return ""
 
 
 def _refused(subject: str, refusals: Sequence[Refusal]) -> Iterable[str]:
@@ -54,32 +82,133 @@ def _refused(subject: str, refusals: Sequence[Refusal]) -> Iterable[str]:
     for reason, versions in list(by_reason.items())[:_SHOWN_REFUSALS]:
         shown = versions[0] if len(versions) == 1 else f"{versions[0]} (and {len(versions) - 1} older)"
         yield f"{subject} {shown} {reason}"
-    if (hidden := len(by_reason) - _SHOWN_REFUSALS) > 0:
-        yield f"{hidden} more kinds of refusal are left out"
+    if hidden := sum(len(versions) for versions in list(by_reason.values())[_SHOWN_REFUSALS:]):
+        yield f"{hidden} older version{'s are' if hidden > 1 else ' is'} refused for similar reasons"
+
+
+# hints: what would help, best first
 
 
 def _hints(conflict: Conflict) -> Iterable[str]:
-    target = conflict.target
     if conflict.provides:
-        python = ".".join(conflict.provides.split(".")[:2])
-        yield f'widen `requires-python` in [project], or change python = "{python}" in [tool.gpuenv.targets.{target}]'
-        return
-    if not conflict.known:
-        yield f"check the spelling of {conflict.subject}, or add the index that has it under [[tool.gpuenv.index]]"
-        return
-    reasons = " ".join(refusal.reason for refusal in conflict.refusals)
-    if "requires Python" in reasons:
-        yield f"raise `python` in [tool.gpuenv.targets.{target}]"
-    if "has no wheel for" in reasons:
-        yield f"compare glibc, platform and python in [tool.gpuenv.targets.{target}] with the wheels named above"
-    if "exclude-newer" in reasons:
-        yield "move exclude-newer in [tool.gpuenv] to a later date"
-    if "yanked" in reasons:
-        yield f"to take a yanked version all the same, pin it: {conflict.subject}=={_yanked(conflict)}"
-    if len(conflict.chains) > 1 and not conflict.refusals:
-        override = f'overrides = ["{conflict.subject}=={conflict.newest}"]'
-        yield f"if you know better, decide yourself: {override} in [tool.gpuenv]"
+        yield from _python_hints(conflict)
+    elif not conflict.known:
+        yield f"check the spelling of `{conflict.subject}`, or add the index that has it under [[tool.gpuenv.index]]"
+    elif conflict.refusals:
+        yield from _refusal_hints(conflict)
+    elif not _excludes_itself(conflict) and not conflict.satisfying:
+        yield from _demand_hints(conflict)
 
 
-def _yanked(conflict: Conflict) -> str:
-    return next(refusal.version for refusal in conflict.refusals if "yanked" in refusal.reason)
+def _python_hints(conflict: Conflict) -> Iterable[str]:
+    for chain in conflict.chains:
+        asked = chain[-1].requires.removeprefix("Python ")
+        if python := _python_for(asked):
+            yield f'set python = "{python}" in [tool.gpuenv.targets.{conflict.target}]'
+        if not chain[-1].version:
+            yield "widen requires-python in [project]"
+
+
+def _refusal_hints(conflict: Conflict) -> Iterable[str]:
+    """One hint for each kind of refusal, about the newest version of which it is true."""
+    kinds: dict[str, Refusal] = {}
+    for refusal in conflict.refusals:
+        kinds.setdefault(next((start for start in _HINTS if refusal.reason.startswith(start)), ""), refusal)
+    for kind, refusal in kinds.items():
+        if kind:
+            yield from _HINTS[kind](conflict, refusal)
+
+
+def _demand_hints(conflict: Conflict) -> Iterable[str]:
+    """Who could give way: the project's own lines first, then an override, which beats all but a constraint."""
+    settled = False
+    for last in (chain[-1] for chain in conflict.chains):
+        for settings in (_CONSTRAINTS, _OVERRIDES):
+            if last.parent == settings or last.requires.endswith(f"(as {settings} says)"):
+                yield f"change `{last.requires.partition(' (')[0]}` in {settings}"
+                settled = True
+    yield from _own_lines(conflict)
+    if settled or len(conflict.chains) < 2:
+        return
+    if conflict.nearest:
+        override = f'overrides = ["{conflict.subject}=={conflict.nearest[0]}"]'
+        yield f"if you know better, decide for all: {override} in [tool.gpuenv]"
+    elif not conflict.newest:
+        url = next(c[-1].requires.partition(" @ ")[2] for c in conflict.chains if " @ " in c[-1].requires)
+        yield f'decide for all: {conflict.subject} = {{ url = "{url}" }} in [tool.gpuenv.sources]'
+
+
+def _own_lines(conflict: Conflict) -> Iterable[str]:
+    for last in (chain[-1] for chain in conflict.chains):
+        if not last.version and not last.parent.startswith("tool.gpuenv") and "(as tool" not in last.requires:
+            yield f"change `{last.requires}` in pyproject.toml"
+
+
+def _python_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    if python := _python_for(refusal.reason.removeprefix("requires Python ")):
+        table = f"[tool.gpuenv.targets.{conflict.target}]"
+        yield f'{conflict.subject} {refusal.version} would do with python = "{python}" in {table}'
+
+
+def _wheel_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    """A newer glibc, where that alone is missing; else a pointer to what decides."""
+    table = f"[tool.gpuenv.targets.{conflict.target}]"
+    if found := _NO_WHEEL.match(refusal.reason):
+        python, machine, tags = found.groups()
+        newer = [
+            int(glibc)
+            for tag, glibc, arch in _MANYLINUX.findall(tags)
+            if (tag == python or tag.startswith("py3")) and arch == machine
+        ]
+        if newer:
+            yield f'if those machines have it, set glibc = "2.{min(newer)}" in {table}'
+            return
+    yield f"compare platform, python and glibc in {table} with the wheels named above"
+
+
+def _source_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    folder = '{ name = "built", path = "wheels" }'
+    yield f"build a wheel of {conflict.subject} {refusal.version} into a folder, and add it: index = [{folder}]"
+
+
+def _yanked_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield f"to take a yanked version all the same, require `{conflict.subject}=={refusal.version}`"
+
+
+def _prerelease_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield f"to take a pre-release, require `{conflict.subject}>={refusal.version}`"
+
+
+def _newer_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield "move exclude-newer in [tool.gpuenv] to a later date"
+
+
+def _url_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield from _own_lines(conflict)
+
+
+def _python_for(specifier: str) -> str:
+    """The Python nearest to what is asked for that targets can have, "" if there is none."""
+    try:
+        asked = parse_specifier(specifier)
+    except InvalidSpecifier:
+        return ""
+    admitted = [python for python in SUPPORTED_PYTHONS if asked.contains(f"{python}.0")]
+    if not admitted:
+        return ""
+    return admitted[-1] if admitted[0] == SUPPORTED_PYTHONS[0] else admitted[0]
+
+
+# How `solve.offers` begins a reason, and what can be done about it.
+_HINTS = {
+    "requires Python ": _python_hint,
+    "has no wheel for ": _wheel_hint,
+    "was uploaded ": _newer_hint,
+    "was yanked": _yanked_hint,
+    "has only a source distribution": _source_hint,
+    "is a pre-release": _prerelease_hint,
+    "is what ": _url_hint,
+    "is not for ": _url_hint,
+}
+_NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
+_MANYLINUX = re.compile(r"(\w+)-\w+-manylinux_2_(\d+)_(\w+)")

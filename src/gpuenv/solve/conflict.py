@@ -6,23 +6,22 @@ to the project; first, because it is about the newest versions, which is what pe
 """
 
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from resolvelib import ResolutionTooDeep
 
 from gpuenv.model.answer import Conflict, Demand, Refusal
 from gpuenv.model.requirement import Requirement
-from gpuenv.model.version import Version
+from gpuenv.model.version import Version, parse_version
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need
-from gpuenv.solve.offers import describe
+from gpuenv.solve.offers import Offers, admits, describe, named_versions
 from gpuenv.solve.provider import Provider
 from gpuenv.solve.search import Cause, Dead, search
 from gpuenv.solve.task import Task
 
 __all__ = ["explain"]
 
-_MOST_REFUSALS = 20
 # How much longer than the search that failed its explanation may take, in rounds.
 _PATIENCE = 10
 _LEAST_ROUNDS = 2_000
@@ -35,12 +34,23 @@ def explain(dead: Dead) -> Conflict:
     demands = _demands(dead.causes)
     subject = demands[0].requirement.key.base
     upward = _Upward(task, provider)
-    chains = tuple(dict.fromkeys(upward.chain(cause.requirement, cause.parent) for cause in demands))
-    chains += tuple((Demand("tool.gpuenv.constraints", "", text),) for text in provider.constraints_on(subject.name))
-    known, newest, refusals = _supply(provider, subject, [cause.requirement for cause in demands])
-    roots = tuple(str(requirement) for _, requirement in _roots(task))
-    provides = task.target.python_full if subject.kind is Kind.HOST else ""
-    return Conflict(task.target.name, str(subject), chains, known, newest, refusals, provides, roots)
+    chains = dict.fromkeys(upward.chain(cause.requirement, cause.parent) for cause in demands)
+    conflict = Conflict(
+        target=task.target.name,
+        subject=str(subject),
+        chains=tuple(chains),
+        known=True,
+        newest="",
+        refusals=(),
+        provides=task.target.python_full if subject.kind is Kind.HOST else "",
+        roots=tuple(str(requirement) for _, requirement in _roots(task)),
+    )
+    if subject.kind is not Kind.DISTRIBUTION:
+        return conflict
+    needs = [cause.requirement for cause in demands]
+    if urls := sorted({need.url for need in needs if need.url}):
+        return _with_urls(conflict, provider, needs, urls)
+    return _with_versions(conflict, provider, subject.name, needs)
 
 
 def _smallest(dead: Dead) -> Dead:
@@ -102,26 +112,61 @@ def _demands(causes: Collection[Cause]) -> list[Cause]:
     return [cause for cause in demands if cause.requirement.exact is None] or demands
 
 
-def _supply(provider: Provider, subject: Key, needs: list[Need]) -> tuple[bool, str, tuple[Refusal, ...]]:
-    """Does any index know the subject, its newest version, and what of it the target refuses."""
-    if subject.kind is not Kind.DISTRIBUTION:
-        return True, "", ()
-    if urls := [need.url for need in needs if need.url]:
-        return True, "", _refused_urls(provider, urls)
-    offers = provider.offers(subject.name)
+def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], urls: Sequence[str]) -> Conflict:
+    """What the URLs hold: wheels for other targets, two different wheels, or a version that is not admitted."""
+    refusals = []
+    for url in urls:
+        wheel = provider.direct(url)
+        version = wheel.filename.split("-")[1]
+        if provider.target.tag_rank(wheel.tags) is None:
+            refusals.append(Refusal(version, f"is not for {describe(provider.target)} (only {wheel.tags})"))
+        elif len(urls) == 1:
+            refusals.append(Refusal(version, f"is what {url} holds"))
+    limits = _limits(provider, needs[0].key.name, [refusal.version for refusal in refusals])
+    return replace(conflict, refusals=tuple(refusals), chains=conflict.chains + limits)
+
+
+def _with_versions(conflict: Conflict, provider: Provider, name: str, needs: Sequence[Need]) -> Conflict:
+    """What the index has of the subject, and how far it is from what is demanded."""
+    offers = provider.offers(name)
     releases = offers.page.releases
-    refusals = offers.refusals(provider.specifiers(subject.name, needs))
-    return bool(releases), releases[0].version if releases else "", refusals[:_MOST_REFUSALS]
-
-
-def _refused_urls(provider: Provider, urls: list[str]) -> tuple[Refusal, ...]:
-    wheels = [provider.direct(url) for url in urls]
-    target = provider.target
-    return tuple(
-        Refusal(wheel.filename.split("-")[1], f"is not for {describe(target)} (only {wheel.tags})")
-        for wheel in wheels
-        if target.tag_rank(wheel.tags) is None
+    stated = [need.specifier for need in needs if need.specifier]
+    admitted = [r.version for r in releases if all(admits(specifier, r.version) for specifier in stated)]
+    limits = _limits(provider, name, admitted)
+    specifiers = provider.specifiers(name, needs)
+    satisfying = next((release.version for release, _ in offers.choices(specifiers)), "")
+    return replace(
+        conflict,
+        chains=conflict.chains + limits,
+        known=bool(releases),
+        newest=releases[0].version if releases else "",
+        refusals=offers.refusals(specifiers),
+        satisfying=satisfying,
+        nearest=_nearest(offers, [*dict.fromkeys(stated + provider.constraints_on(name) if limits else stated)]),
     )
+
+
+def _limits(provider: Provider, name: str, versions: Sequence[str]) -> tuple[tuple[Demand, ...], ...]:
+    """The project's constraints that exclude one of the versions."""
+    return tuple(
+        (Demand("tool.gpuenv.constraints", "", f"{name}{specifier}"),)
+        for specifier in provider.constraints_on(name)
+        if not all(admits(specifier, version) for version in versions)
+    )
+
+
+def _nearest(offers: Offers, specifiers: Sequence[str]) -> tuple[str, ...]:
+    """For one specifier the versions right below and above what it names; for several the best of each."""
+    if len(specifiers) != 1:
+        best = (next(offers.choices([specifier]), None) for specifier in specifiers)
+        return tuple(sorted({choice[0].version for choice in best if choice}, key=parse_version, reverse=True))
+    found: dict[str, None] = {}
+    served = [release.version for release, _ in offers.choices(())]
+    for bound in named_versions(specifiers[0]):
+        below = [version for version in served if parse_version(version) < bound]
+        above = [version for version in served if parse_version(version) > bound]
+        found.update(dict.fromkeys([*below[:1], *above[-1:]]))
+    return tuple(sorted(found, key=parse_version))
 
 
 class _Upward:

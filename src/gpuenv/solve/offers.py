@@ -10,9 +10,9 @@ from functools import cache
 from gpuenv.model.answer import Refusal
 from gpuenv.model.distribution import Page, Release, WheelFile
 from gpuenv.model.target import Target
-from gpuenv.model.version import InvalidSpecifier, parse_specifier, parse_version
+from gpuenv.model.version import InvalidSpecifier, InvalidVersion, Version, parse_specifier, parse_version
 
-__all__ = ["Offers", "admits", "describe", "readable"]
+__all__ = ["Offers", "admits", "describe", "named_versions", "readable"]
 
 
 @cache
@@ -33,6 +33,17 @@ def _pins(specifier: str, version: str) -> bool:
         part.operator in ("==", "===") and not part.version.endswith(".*") and admits(str(part), version)
         for part in parse_specifier(specifier)
     )
+
+
+def named_versions(specifier: str) -> list[Version]:
+    """The versions that a specifier names; `1.*` names 1."""
+    found = []
+    for part in parse_specifier(specifier):
+        try:
+            found.append(parse_version(part.version.removesuffix(".*")))
+        except InvalidVersion:  # `===` takes any text
+            continue
+    return sorted(found)
 
 
 class Offers:
@@ -60,14 +71,17 @@ class Offers:
                 yield release, wheel
 
     def refusals(self, specifiers: Iterable[str]) -> tuple[Refusal, ...]:
-        """The releases that the specifiers admit and the target does not, newest first, each with the reason."""
+        """The releases that the specifiers admit and that are not taken, newest first, each with the reason."""
         wanted = tuple(dict.fromkeys(spec for spec in specifiers if spec))
+        tried = {release.version for release in self._releases(wanted, ())}
         found = []
         for release in self.page.releases:
             if all(admits(spec, release.version) for spec in wanted):
                 wheel = self.wheel(release, self._yanked_allowed(release, wanted, ()))
                 if isinstance(wheel, str):
                     found.append(Refusal(release.version, wheel))
+                elif release.version not in tried:
+                    found.append(Refusal(release.version, "is a pre-release, and no requirement names one"))
         return tuple(found)
 
     def wheel(self, release: Release, yanked: bool = False) -> WheelFile | str:

@@ -21,6 +21,7 @@ __all__ = ["PYTHON", "NotKnownYet", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
+_OVERRIDDEN = "as tool.gpuenv.overrides says"
 
 
 class NotKnownYet(Exception):
@@ -114,11 +115,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The needs that one requirement states, after overrides, on this target."""
         if not self._applies(requirement.marker, extra):
             return
-        for stated in self._overridden(requirement):
+        for stated, words in self._overridden(requirement, text):
             keys = [Key(Kind.DISTRIBUTION, stated.name)]
             keys += [Key(Kind.DISTRIBUTION, stated.name, wanted) for wanted in stated.extras]
             for key in keys:
-                yield Need(key, stated.specifier, url=stated.url, text=text, origin=origin)
+                yield Need(key, stated.specifier, url=stated.url, text=words, origin=origin)
 
     def offers(self, name: str) -> Offers:
         """The page of a name as the target sees it; leaves the search if the page is not known yet."""
@@ -134,8 +135,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         return [need.specifier for need in needs] + self._constraints[name]
 
     def constraints_on(self, name: str) -> list[str]:
-        """The project's constraints on a name that hold on this target, as text."""
-        return [f"{name}{specifier}" for specifier in self._constraints[name] if specifier]
+        """The version specifiers of the project's constraints on a name that hold on this target."""
+        return [specifier for specifier in self._constraints[name] if specifier]
 
     def looked_at(self) -> Catalog:
         """The part of the catalog that the search has looked at so far."""
@@ -155,17 +156,15 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The target of the task."""
         return self._task.target
 
-    def _overridden(self, requirement: Requirement) -> Iterator[Requirement]:
-        if (url := self._task.sources.get(requirement.name)) is not None:
-            requirement = replace(requirement, url=url)
-        overrides = self._overrides.get(requirement.name)
-        if overrides is None:
-            yield requirement
-            return
-        for override in overrides:
-            if self._applies(override.marker):
-                extras = tuple(sorted({*requirement.extras, *override.extras}))
-                yield Requirement(override.name, extras, override.specifier, override.url, None)
+    def _overridden(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
+        """The requirement, or what overrides say instead; then the source that the project sends the name to."""
+        stated = [(requirement, text)]
+        if requirement.name in self._overrides:
+            applying = [override for override in self._overrides[requirement.name] if self._applies(override.marker)]
+            stated = [(_instead(requirement, override), f"{_short(override)} ({_OVERRIDDEN})") for override in applying]
+        source = self._task.sources.get(requirement.name)
+        for one, words in stated:
+            yield (one, words) if source is None else (replace(one, url=source), f"{words} (from {source})")
 
     def _applies(self, marker: str | None, extra: str = "") -> bool:
         return marker is None or evaluate_marker(marker, self._environment, extra)
@@ -199,7 +198,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if len(wheels) == 1:
             wheel = wheels.pop()
             version = str(parse_version(wheel.filename.split("-")[1]))
-            if self._task.target.tag_rank(wheel.tags) is not None:
+            admitted = all(admits(specifier, version) for specifier in self._constraints[key.name])
+            if admitted and self._task.target.tag_rank(wheel.tags) is not None:
                 yield self._candidate(key, version, wheel)
 
     def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
@@ -282,6 +282,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             elif parse_version(release.version) < candidate.version:
                 coming.append(wheel)
         yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
+
+
+def _instead(requirement: Requirement, override: Requirement) -> Requirement:
+    extras = tuple(sorted({*requirement.extras, *override.extras}))
+    return Requirement(override.name, extras, override.specifier, override.url, None)
 
 
 def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:

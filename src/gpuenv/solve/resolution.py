@@ -11,7 +11,7 @@ backjumping, which undoes only what the failure is about and skips nothing; and 
 always ends, stands behind.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from operator import attrgetter, methodcaller
 from typing import Any
 
@@ -45,7 +45,7 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
         self._displacing = displacing
         self._failed: tuple[Key, list[_Criterion]]
         # Why a candidate was given up: the pins without which it might have served.
-        self._reasons: dict[Candidate, frozenset[Key]] = {}
+        self._reasons: dict[Candidate, frozenset[Candidate]] = {}
 
     # forward
 
@@ -86,13 +86,11 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
             pins.pop(key, None)
         for key, criterion in list(criteria.items()):
             causes = [cause for cause in criterion.information if _stands(cause, pins)]
-            refused = [one for one in criterion.incompatibilities if self._reasons[one] <= pins.keys()]
+            refused = [one for one in criterion.incompatibilities if self._holds(one)]
             if len(causes) + len(refused) < len(criterion.information) + len(criterion.incompatibilities):
-                criteria[key] = Criterion(criterion.candidates, causes, refused)
-                candidates = self._candidates(criteria, key)
-                # Without the requirement a final version may count that no wheel serves, where a pre-release did.
-                if candidates:
-                    criteria[key] = Criterion(candidates, causes, refused)
+                # None left is possible: without the requirement a final version may count that no wheel serves, where
+                # a pre-release did.
+                self._find_anew(criteria, key, causes, refused)
 
     # and back
 
@@ -110,21 +108,46 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
             last = max(decided)
             key = decided[last]
             candidate = self.state.mapping[key]
-            self._reasons[candidate] = about - {key}
-            refused = [*self.state.criteria[key].incompatibilities, candidate]
+            self._reasons[candidate] = frozenset(self.state.mapping[one] for one in about if one != key)
+            refused = {other: criterion.incompatibilities for other, criterion in self.state.criteria.items()}
+            refused[key] = [*refused[key], candidate]
             del self._states[last:]
             self._push_new_state()
-            criterion = self.state.criteria[key]
-            pins = self.state.mapping.keys()
-            refused = [one for one in refused if self._reasons[one] <= pins]
-            criterion = Criterion(criterion.candidates, list(criterion.information), refused)
-            self.state.criteria[key] = criterion
-            candidates = self._candidates(self.state.criteria, key)
-            if candidates:
-                self.state.criteria[key] = Criterion(candidates, criterion.information, refused)
+            dead_end = self._refuse(refused)
+            if dead_end is None:
                 return True
-            about = self._about(criterion) - {key}
+            about = self._about(dead_end) - {_key(dead_end)}
         return False
+
+    def _refuse(self, refused: Mapping[Key, Collection[Candidate]]) -> _Criterion | None:
+        """Carry refusals over to the state that was gone back to, as far as their reasons hold; what they exhaust."""
+        criteria = self.state.criteria
+        for key in [key for key in refused if key in criteria and refused[key]]:
+            known = criteria[key].incompatibilities
+            more = [one for one in refused[key] if one not in known and self._holds(one)]
+            if more:
+                found = self._find_anew(criteria, key, list(criteria[key].information), [*known, *more])
+                if not found:
+                    return criteria[key]
+        return None
+
+    def _find_anew(self, criteria: _Criteria, key: Key, causes: list[Cause], refused: list[Candidate]) -> bool:
+        """Find the candidates of a node anew; False, and those before stay, where there are none."""
+        before = criteria[key].candidates
+        criteria[key] = Criterion(before, causes, refused)
+        matches = self._p.find_matches(
+            identifier=key,
+            requirements=IteratorMapping(criteria, methodcaller("iter_requirement")),
+            incompatibilities=IteratorMapping(criteria, attrgetter("incompatibilities")),
+        )
+        candidates = build_iter_view(matches)
+        if candidates:
+            criteria[key] = Criterion(candidates, causes, refused)
+        return bool(candidates)
+
+    def _holds(self, candidate: Candidate) -> bool:
+        """Do the reasons to refuse a candidate still hold?"""
+        return all(_pinned(self.state.mapping, reason) for reason in self._reasons[candidate])
 
     def _decided(self, key: Key) -> int:
         """The number of the decision that chose the node's pin."""
@@ -137,27 +160,25 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
     def _about(self, criterion: _Criterion) -> frozenset[Key]:
         """The pins without which the criterion might have other candidates."""
         causes = list(criterion.information)
-        key = causes[0].requirement.key
+        key = _key(criterion)
         if key.detail and key.base in self.state.criteria:
             causes += self.state.criteria[key.base].information
         found = {cause.parent.key for cause in causes if cause.parent is not None}
         found.add(key)
-        found.update(*(self._reasons[candidate] for candidate in criterion.incompatibilities))
+        found.update(reason.key for refused in criterion.incompatibilities for reason in self._reasons[refused])
         return frozenset(found & self.state.mapping.keys())
 
-    def _candidates(self, criteria: _Criteria, key: Key) -> Iterable[Candidate]:
-        """The candidates of a node under the requirements and refusals that are left."""
-        return build_iter_view(
-            self._p.find_matches(
-                identifier=key,
-                requirements=IteratorMapping(criteria, methodcaller("iter_requirement")),
-                incompatibilities=IteratorMapping(criteria, attrgetter("incompatibilities")),
-            )
-        )
+
+def _key(criterion: _Criterion) -> Key:
+    return next(iter(criterion.information)).requirement.key
 
 
 def _stands(cause: Cause, pins: Mapping[Key, Candidate]) -> bool:
-    return cause.parent is None or pins.get(cause.parent.key) is cause.parent
+    return cause.parent is None or _pinned(pins, cause.parent)
+
+
+def _pinned(pins: Mapping[Key, Candidate], candidate: Candidate) -> bool:
+    return pins.get(candidate.key) is candidate
 
 
 def _needed(criteria: Mapping[Key, _Criterion], pins: Mapping[Key, Candidate]) -> set[Key]:

@@ -1,0 +1,31 @@
+"""Every story in fixtures/scenarios ends as it says."""
+
+from pathlib import Path
+
+import pytest
+
+from gpuenv.model.answer import Conflict, Solution
+from tests.support.scenario import answers, printed, read_story
+
+STORIES = sorted((Path(__file__).resolve().parents[2] / "fixtures" / "scenarios").glob("*.toml"))
+
+
+def test_there_are_stories() -> None:
+    """The folder is found where it should be."""
+    assert len(STORIES) >= 45
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_story_ends_as_told(path: Path) -> None:
+    """Every target gets exactly the versions and warnings that the file expects, or its error in full."""
+    story = read_story(path)
+    found = answers(story)
+    conflict = next((answer for answer in found.values() if isinstance(answer, Conflict)), None)
+    assert (conflict and (conflict.target, printed(conflict))) == story.error
+    if conflict is None:
+        solutions = [answer for answer in found.values() if isinstance(answer, Solution)]
+        chosen = {
+            name: {pin.name: pin.version for pin in s.pins.values()} for name, s in zip(found, solutions, strict=True)
+        }
+        assert chosen == story.expected
+        assert [warning for solution in solutions for warning in solution.warnings] == story.warnings
