@@ -323,7 +323,13 @@ def test_environments_heal(project: Project) -> None:
         make_writable(project.store)
         shutil.rmtree(project.store)
 
-    for damage in (project.venv.unlink, views, objects, everything):
+    def facts() -> None:
+        for stored in (project.store / "objects").iterdir():
+            stored.chmod(0o755)
+            (stored / "facts.msgpack").unlink()
+        (project.venv / "gpuenv.json").unlink()
+
+    for damage in (project.venv.unlink, views, objects, facts, everything):
         damage()
         project.run("sync")
         assert project.installed() == {"alpha": "1.0", "beta": "2.0"}

@@ -115,8 +115,9 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def wrapper(ctx: typer.Context, **given: Any) -> None:
-            before = ctx.find_root().obj or {}
+            before = ctx.find_root().obj
             common = {flag: _given(flag, given.pop(flag), before) for flag in COMMON}
+            before.update(common)
             if "ctx" in inspect.signature(function).parameters:
                 given["ctx"] = ctx
             function(_session(common), **given)

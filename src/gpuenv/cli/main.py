@@ -3,7 +3,6 @@
 import inspect
 import os
 import sys
-import traceback
 from typing import Any
 
 import typer
@@ -29,7 +28,7 @@ def _top(ctx: typer.Context, version: bool = False, **common: Any) -> None:
     if version:
         print(f"gpuenv {__version__}")  # noqa: T201
         raise typer.Exit
-    ctx.obj = {flag: value for flag, value in common.items() if value != COMMON[flag][2]}
+    ctx.obj.update({flag: value for flag, value in common.items() if value != COMMON[flag][2]})
 
 
 _version = inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
@@ -37,6 +36,7 @@ take_common(_top, [_version])
 app.callback(invoke_without_command=False)(_top)
 commands.register(app)
 
+_INTERRUPTED = 130
 # Typer brings its own copy of click in some versions; its base of BadParameter is the usage error of either.
 _ClickUsage: Any = typer.BadParameter.__base__
 
@@ -47,23 +47,34 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    as_json = "--json" in arguments
+    given: dict[str, Any] = {}  # the common flags, as far as they were understood
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, standalone_mode=False, obj=given) or 0)
+        # Typer turns Ctrl-C into this code; no command of ours has it
+        return _interrupted(as_json=_wants_json(arguments, given)) if code == _INTERRUPTED else code
     except typer.Exit as leave:
         return leave.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return 130
+        return _interrupted(as_json=_wants_json(arguments, given))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as problem:
-        if _tracebacks(arguments):
+        if given.get("verbose", _verbosity(arguments)) > 1:
+            import traceback
+
             traceback.print_exc()
         error = _words(problem)
-        fail(error, as_json=as_json)
+        fail(error, as_json=_wants_json(arguments, given))
         return error.exit_code
+
+
+def _interrupted(*, as_json: bool) -> int:
+    if as_json:
+        fail(GpuenvError("interrupted"), as_json=True)
+    else:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+    return _INTERRUPTED
 
 
 def _words(problem: Exception) -> GpuenvError:
@@ -81,5 +92,10 @@ def _words(problem: Exception) -> GpuenvError:
     )
 
 
-def _tracebacks(arguments: list[str]) -> bool:
-    return any(a.startswith("-vv") for a in arguments) or arguments.count("-v") + arguments.count("--verbose") > 1
+def _wants_json(arguments: list[str], given: dict[str, Any]) -> bool:
+    """Where the arguments could not be understood, what they seem to say counts."""
+    return bool(given.get("json", "--json" in arguments))
+
+
+def _verbosity(arguments: list[str]) -> int:
+    return 2 if any(a.startswith("-vv") for a in arguments) else arguments.count("-v") + arguments.count("--verbose")

@@ -208,10 +208,12 @@ async def _receive(task: _Task, response: aiohttp.ClientResponse, held: int, dig
         busy = loop.run_in_executor(None, _put, file, digest, waiting)
         raise Interrupted("the download broke off", moved=held + length - before >= CHUNK) from None
     finally:
-        if busy:
-            await asyncio.gather(busy, return_exceptions=True)
-        with _writing(task.part):
-            await asyncio.to_thread(file.close)
+        try:
+            if busy:
+                await asyncio.gather(busy, return_exceptions=True)
+        finally:  # at once: who is cancelled while it waits for a thread would leave the file open
+            with _writing(task.part):
+                file.close()
 
 
 def _put(file: IO[bytes], digest: "_Hash", parts: list[bytes]) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import NetworkError, OfflineError
@@ -17,9 +18,13 @@ from gpuenv.store.store import Staged, Store
 
 __all__ = ["fetch"]
 
+T = TypeVar("T")
+
 _DOWNLOADS = 8
 _UNPACKING = 2
 _ALL = "all files"
+_BATCH = 16
+_GATHERING = 0.25  # seconds that a publisher waits for company
 
 
 async def fetch(
@@ -54,6 +59,19 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
+async def _to_the_end(work: Coroutine[None, None, T]) -> T:
+    """The result of work that goes on to its end even if whoever waits for it is cancelled.
+
+    Threads cannot be stopped: what they unpack or publish must not be tidied away while they are at it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(asyncio.shield(task), return_exceptions=True)
+        raise
+
+
 class _Fetch:
     """The limits and the publisher that all artifacts of one sync share."""
 
@@ -74,30 +92,32 @@ class _Fetch:
         self._waiting.shutdown(wait=False, cancel_futures=True)
 
     async def one(self, artifact: LockedArtifact) -> None:
-        """One artifact, held by the lock that processes share for it."""
-        async with self._slots:
-            held = ExitStack()
-            enter = asyncio.get_running_loop().run_in_executor(
-                self._waiting, held.enter_context, self._store.lock_artifact(artifact.sha256)
-            )
-            try:
-                await enter
-                if self._store.find(artifact.sha256) is None:
-                    await self._make(artifact, held)
-            finally:
-                await asyncio.to_thread(held.close)
-
-    async def _make(self, artifact: LockedArtifact, held: ExitStack) -> None:
+        """One artifact, held by the lock that processes share for it until it is published."""
         folder = self._store.downloads / artifact.sha256
-        self._progress.begin(artifact.filename, artifact.size)
+        held = ExitStack()
         try:
-            wheel = self._client.cached_wheel(artifact.sha256) or await self._download(artifact, folder)
+            wheel = await self._at_hand(artifact, folder, held)
+            if wheel is None:
+                return
             async with self._unpacking:
-                staged = await asyncio.to_thread(self._stage, artifact, wheel, held)
-            await self._publisher.publish(staged)
+                staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
+            await _to_the_end(self._publisher.publish(staged))
             await asyncio.to_thread(shutil.rmtree, folder, True)
         finally:
-            self._progress.end(artifact.filename)
+            await asyncio.to_thread(held.close)
+
+    async def _at_hand(self, artifact: LockedArtifact, folder: Path, held: ExitStack) -> Path | None:
+        """The wheel on disk and its lock held; None if the store has the object by now."""
+        async with self._slots:
+            lock = self._store.lock_artifact(artifact.sha256)
+            await asyncio.get_running_loop().run_in_executor(self._waiting, held.enter_context, lock)
+            if self._store.find(artifact.sha256) is not None:
+                return None
+            self._progress.begin(artifact.filename, artifact.size)
+            try:
+                return self._client.cached_wheel(artifact.sha256) or await self._download(artifact, folder)
+            finally:
+                self._progress.end(artifact.filename)
 
     def _stage(self, artifact: LockedArtifact, wheel: Path, held: ExitStack) -> Staged:
         return held.enter_context(
@@ -152,6 +172,8 @@ class _Publisher:
         """Return once the artifact is visible and safe."""
         self._staged.append(staged)
         async with self._turn:
+            if 0 < len(self._staged) < _BATCH:
+                await asyncio.sleep(_GATHERING)
             batch, self._staged = self._staged, []
             if batch:
                 await asyncio.to_thread(self._store.publish, batch)

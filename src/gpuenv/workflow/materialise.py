@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urldefrag
 
+from gpuenv.errors import StoreError
 from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.manifest import Index, Manifest, without_credentials
 from gpuenv.model.plan import Plan
@@ -122,7 +123,8 @@ def _view_plan(project: Project, store: Store, wanted: Wanted, marker: Mapping[s
 def _object(store: Store, artifact: LockedArtifact) -> StoredObject:
     stored = store.find(artifact.sha256)
     if stored is None:
-        raise RuntimeError(f"{artifact.filename} vanished from the store")
+        hints = ["run `gpuenv sync` again"]
+        raise StoreError(f"{artifact.filename} vanished from the store while it was needed", hints=hints)
     return stored
 
 
