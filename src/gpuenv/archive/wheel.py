@@ -18,6 +18,7 @@ __all__ = ["Member", "Placed", "Unpacked", "WheelArchive", "open_wheel"]
 
 MAX_READ = 64 << 20
 _BATCH = 64
+_WORTH_THREADS = 32 << 20  # bytes
 
 
 class Placed(NamedTuple):
@@ -98,6 +99,10 @@ class WheelArchive:
             for number in numbers:
                 results[number] = self._write(base, places[number], mtime)
 
+        # many small files keep the interpreter busy, not the disk: threads would only wait for each other
+        if not large or sum(place.member.size for place in places) < _WORTH_THREADS:
+            work([number for job in jobs for number in job])
+            return [result for result in results if result is not None]
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
             futures = [pool.submit(work, job) for job in jobs]
             try:
