@@ -192,8 +192,10 @@ def _edited(session: Session, project: Project, answer: "LockResult | Conflict",
         document = lock_document(now, locked.changed, locked.changes, locked.warnings)
         session.answer({**document, "view": str(synced.view) if synced else None})
         return
-    _tell_lock(session, project, locked)
-    if synced is not None:
+    if synced is None:
+        _tell_lock(session, project, locked)
+    else:
+        session.warn(locked.warnings)
         _tell_sync(session, synced)
 
 
