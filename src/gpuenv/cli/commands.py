@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def init(
     session: Session,
     *,
-    target: Annotated[str, typer.Option(help="Name of the first target.", metavar="NAME")] = "default",
+    target: Annotated[str | None, typer.Option(help="Name of the target; default: `default`.", metavar="NAME")] = None,
     name: Annotated[str | None, typer.Option(help="Name of a new project; default: the folder's.")] = None,
 ) -> None:
     """Write or complete [tool.gpuenv] in pyproject.toml, with a target that describes this machine."""

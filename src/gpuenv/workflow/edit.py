@@ -64,26 +64,25 @@ def _restored_on_failure(path: Path, before: bytes) -> "Iterator[Callable[[], No
             write_atomically(path, before)
 
 
-def init(project: Project, *, target: str, name: str | None = None) -> "Target":
-    """Write or complete `[tool.gpuenv]` with a first target that describes this machine; returns the target."""
+def init(project: Project, *, target: str | None = None, name: str | None = None) -> "Target":
+    """Write or complete `[tool.gpuenv]` with a target that describes this machine; returns the target.
+
+    target: its name, by default that of the documented default target, which only a project without targets may get.
+    """
+    from gpuenv.manifest.decode import decode
     from gpuenv.manifest.edit import init_table
+    from gpuenv.manifest.targets import DEFAULT_TARGET
 
     path = project.manifest_path
     text = path.read_text("utf-8") if path.exists() else None
-    described = _this_machine(project, target, _requires_python(text))
+    known = decode(text) if text is not None and "[project]" in text else None
+    if known and known.configured and target is None:
+        hints = ["name a further one: gpuenv init --target NAME", "edit [tool.gpuenv.targets] in pyproject.toml"]
+        raise UsageError("pyproject.toml has targets already", hints=hints)
+    described = _this_machine(project, target or DEFAULT_TARGET, known.requires_python if known else "")
     after = init_table(text, name=name or _project_name(project.root), targets=[described])
-    if text is not None and after == text:
-        raise UsageError("pyproject.toml has targets already", hints=["edit [tool.gpuenv.targets] in pyproject.toml"])
     write_atomically(path, after.encode())
     return described
-
-
-def _requires_python(text: str | None) -> str:
-    from gpuenv.manifest.decode import decode
-
-    if text is None or "[project]" not in text:
-        return ""
-    return decode(text).requires_python
 
 
 def _project_name(folder: Path) -> str:

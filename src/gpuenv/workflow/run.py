@@ -22,6 +22,8 @@ def replace_process(venv: Path, command: Sequence[str], environ: Mapping[str, st
     """Become the command, found in `.venv/bin` first; raises UsageError if there is no such program."""
     import shutil
 
+    if not (venv / "bin").is_dir():
+        raise UsageError(f"there is no {venv.name} to run `{command[0]}` in", hints=["run `gpuenv sync`"])
     changed = environment_of(venv, environ)
     program = shutil.which(command[0], path=changed["PATH"])
     if program is None:
