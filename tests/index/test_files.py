@@ -182,6 +182,29 @@ def test_indexes_without_digests_are_completed(server: SimpleServer, tmp_path: P
     assert (full.sha256, full.size, full.requires_python) == (sha256(path), path.stat().st_size, ">=3.9")
 
 
+def test_size_is_asked_for_once(server: SimpleServer, tmp_path: Path) -> None:
+    """A digest has one size: where the index states none, it is learned once, and later sessions need no request."""
+    path = big_wheel(tmp_path)
+    server.style = "html"
+    server.add(path)
+    wheel = offered(server, tmp_path)
+    sizes = [ask(tmp_path, lambda client: client.complete(wheel, index_of(server))).size for _ in range(2)]
+    assert sizes == [path.stat().st_size] * 2
+    assert [request.headers["range"] for request in server.requests] == ["bytes=0-0"]
+
+
+def test_reading_by_ranges_tells_the_size(server: SimpleServer, tmp_path: Path) -> None:
+    """Metadata read from the archive's end says how long the file is, so that nobody has to ask again."""
+    path = big_wheel(tmp_path)
+    server.style = "html"
+    server.add(path, metadata=False)
+    wheel = offered(server, tmp_path)
+    metadata(tmp_path, server, wheel)
+    server.requests.clear()
+    assert ask(tmp_path, lambda client: client.complete(wheel, index_of(server))).size == path.stat().st_size
+    assert not server.requests
+
+
 def fetch(
     server: SimpleServer, folder: Path, path: Path, into: Path, *, wrong: str = "", size: int | None = None
 ) -> list[int]:

@@ -83,6 +83,7 @@ class IndexCache:
         self.folder = folder
         self.pages = Bucket(folder / "index-v1", PageEntry)
         self.metadata = Bucket(folder / "metadata-v1", Metadata)
+        self.sizes = Bucket(folder / "sizes-v1", int)  # of what a digest names: for indexes that state none
         self.files = Bucket(folder / "files-v1", FileDigest)
         self.urls = Bucket(folder / "urls-v1", UrlDigest)
         self.wheels = folder / "wheels-v1"

@@ -93,6 +93,8 @@ class Ladder:
         start, total = _place(answer)
         if wheel.size is not None and total != wheel.size:
             raise _NoRanges
+        if wheel.sha256 and wheel.size is None:
+            self._cache.sizes.save(wheel.sha256, total)
         file = SparseFile(total)
         file.add(start, answer.body)
         while True:

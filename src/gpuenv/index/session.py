@@ -110,7 +110,9 @@ class Session:
             digest = await asyncio.to_thread(file_digest, path_of(wheel.url), self._cache)
             return msgspec.structs.replace(wheel, sha256=wheel.sha256 or digest.sha256, size=digest.size)
         if wheel.sha256:
-            size = await self._size(wheel, index)
+            size = self._cache.sizes.load(wheel.sha256)
+            if size is None and (size := await self._size(wheel, index)) is not None:
+                self._cache.sizes.save(wheel.sha256, size)
             if size is not None:
                 return msgspec.structs.replace(wheel, size=size)
         held = await self._hashed_before(wheel, index)
