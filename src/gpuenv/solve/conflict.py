@@ -192,7 +192,7 @@ class _Upward:
             for asker, other in self._askers[need.key]
             if asker.key == parent.key and other.text == need.text
         }
-        return (*above, Demand(str(parent.key), str(parent.version), need.text, max(1, len(tried))))
+        return (*above, Demand(str(parent.key), parent.text, need.text, max(1, len(tried))))
 
     def _stated(self, need: Need) -> Demand:
         who = self._project if need.origin in ("", "project") else f"{self._project} ({need.origin.replace(':', ' ')})"
@@ -212,6 +212,6 @@ class _Upward:
                 for asker, need in self._askers[key]:
                     if asker.key not in seen and self._provider.is_satisfied_by(need, child):
                         seen.add(asker.key)
-                        demand = Demand(str(asker.key), str(asker.version), need.text)
+                        demand = Demand(str(asker.key), asker.text, need.text)
                         todo.append((asker, (demand, *below)))
         return ()

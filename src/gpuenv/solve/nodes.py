@@ -46,9 +46,10 @@ class Candidate:
     """One way to satisfy a node: a version of a distribution by one artifact for one runtime major.
 
     wheel is None for what the target itself brings. base: for `name[extra]`, the candidate without the extra.
+    text: the version as text, kept because it is asked for very often.
     """
 
-    __slots__ = ("base", "index", "key", "runtime", "version", "wheel")
+    __slots__ = ("base", "index", "key", "runtime", "text", "version", "wheel")
 
     def __init__(
         self,
@@ -61,13 +62,14 @@ class Candidate:
     ) -> None:
         self.key = key
         self.version = version
+        self.text = str(version)
         self.wheel = wheel
         self.index = index
         self.runtime = runtime
         self.base = base
 
     def __repr__(self) -> str:
-        return f"<{self.key} {self.version}>"
+        return f"<{self.key} {self.text}>"
 
 
 class Need:

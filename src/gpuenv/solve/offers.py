@@ -35,6 +35,11 @@ def _pins(specifier: str, version: str) -> bool:
     )
 
 
+@cache
+def _is_prerelease(version: str) -> bool:
+    return parse_version(version).is_prerelease
+
+
 def named_versions(specifier: str) -> list[Version]:
     """The versions that a specifier names; `1.*` names 1."""
     found = []
@@ -46,26 +51,40 @@ def named_versions(specifier: str) -> list[Version]:
     return sorted(found)
 
 
+class _Narrowed:
+    """The releases of `source` that a specifier admits, judged only as far as someone looks."""
+
+    def __init__(self, source: Iterable[Release], specifier: str) -> None:
+        self._coming = (release for release in source if admits(specifier, release.version))
+        self._known: list[Release] = []
+
+    def __iter__(self) -> Iterator[Release]:
+        place = 0
+        while True:
+            if place == len(self._known):
+                coming = next(self._coming, None)
+                if coming is None:
+                    return
+                self._known.append(coming)
+            yield self._known[place]
+            place += 1
+
+
 class Offers:
-    """One page seen by one target. `Offers.wheel` is memoised; everything else is computed on demand."""
+    """One page seen by one target; what was judged once stays judged, and nothing is judged that nobody asks for."""
 
     def __init__(self, page: Page, target: Target, exclude_newer: str | None) -> None:
         self.page = page
         self._target = target
         self._exclude_newer = exclude_newer
         self._wheels: dict[tuple[str, bool], WheelFile | str] = {}
-        self._ordered: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Release]] = {}
+        self._narrowed: dict[tuple[str, ...], Iterable[Release]] = {(): page.releases}
 
     def choices(self, specifiers: Iterable[str], preferred: Iterable[str] = ()) -> Iterator[tuple[Release, WheelFile]]:
         """Releases that satisfy every specifier and serve the target: preferred versions first, then newest first."""
         wanted = tuple(dict.fromkeys(spec for spec in specifiers if spec))
         first = tuple(preferred)
-        if (wanted, first) not in self._ordered:
-            rank = {version: place for place, version in enumerate(first)}
-            releases = self._releases(wanted, first)
-            releases.sort(key=lambda release: rank.get(release.version, len(rank)))
-            self._ordered[wanted, first] = releases
-        for release in self._ordered[wanted, first]:
+        for release in self._ordered(wanted, first):
             wheel = self.wheel(release, self._yanked_allowed(release, wanted, first))
             if isinstance(wheel, WheelFile):
                 yield release, wheel
@@ -91,15 +110,29 @@ class Offers:
             self._wheels[key] = self._best(release, yanked)
         return self._wheels[key]
 
-    def _releases(self, wanted: tuple[str, ...], preferred: tuple[str, ...]) -> list[Release]:
+    def _ordered(self, wanted: tuple[str, ...], first: tuple[str, ...]) -> Iterator[Release]:
+        if first:
+            kept = [release for release in self._releases(wanted, first) if release.version in first]
+            yield from sorted(kept, key=lambda release: first.index(release.version))
+        yield from (release for release in self._releases(wanted, first) if release.version not in first)
+
+    def _releases(self, wanted: tuple[str, ...], preferred: tuple[str, ...]) -> Iterator[Release]:
         """Releases the specifiers admit; pre-releases only if asked for, or if nothing else satisfies (PEP 440)."""
-        admitted = [r for r in self.page.releases if all(admits(spec, r.version) for spec in wanted)]
+        admitted = self._admitted(wanted)
         if any(_asks_for_prereleases(spec) for spec in wanted):
-            return admitted
-        finals = [r for r in admitted if r.version in preferred or not parse_version(r.version).is_prerelease]
-        if any(r.sdist or any(w.yanked is None for w in r.wheels) for r in finals):
-            return finals
-        return admitted
+            return iter(admitted)
+
+        def finals() -> Iterator[Release]:
+            return (r for r in admitted if r.version in preferred or not _is_prerelease(r.version))
+
+        usable = any(r.sdist or any(wheel.yanked is None for wheel in r.wheels) for r in finals())
+        return finals() if usable else iter(admitted)
+
+    def _admitted(self, wanted: tuple[str, ...]) -> Iterable[Release]:
+        """Narrowed specifier by specifier, because a search adds them one by one."""
+        if wanted not in self._narrowed:
+            self._narrowed[wanted] = _Narrowed(self._admitted(wanted[:-1]), wanted[-1])
+        return self._narrowed[wanted]
 
     @staticmethod
     def _yanked_allowed(release: Release, wanted: tuple[str, ...], preferred: tuple[str, ...]) -> bool:

@@ -99,7 +99,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return candidate is requirement.exact
         if requirement.url is not None and candidate.wheel != self.direct(requirement.url):
             return False
-        return not requirement.specifier or admits(requirement.specifier, str(candidate.version))
+        return not requirement.specifier or admits(requirement.specifier, candidate.text)
 
     def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
         """What the candidate alone requires on this target."""
@@ -187,7 +187,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The candidate as the node sees it: another extra of the same distribution may be what fixed it."""
         if candidate.key == key:
             return candidate
-        return self._candidate(key, str(candidate.version), candidate.wheel, candidate.index)
+        return self._candidate(key, candidate.text, candidate.wheel, candidate.index)
 
     def _host(self, key: Key) -> Iterator[Candidate]:
         if key == PYTHON:
@@ -256,7 +256,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if candidate.wheel is None:
             return
         metadata = self._metadata(candidate, candidate.wheel)
-        who, extra = f"{candidate.key.name} {candidate.version}", candidate.key.detail
+        who, extra = f"{candidate.key.name} {candidate.text}", candidate.key.detail
         if extra and extra not in metadata.extras:
             yield f"{who} has no extra `{extra}`"
         for line in _lines(metadata, extra):

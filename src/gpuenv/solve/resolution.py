@@ -44,10 +44,22 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
         super().__init__(provider, reporter)
         self._displacing = displacing
         self._failed: tuple[Key, list[_Criterion]]
+        # Criteria never change, so what was judged once stays judged; resolvelib asks in every round about every pin.
+        self._judged: dict[_Criterion, tuple[Candidate, bool]] = {}
         # Why a candidate was given up: the pins without which it might have served.
         self._reasons: dict[Candidate, frozenset[Candidate]] = {}
 
     # forward
+
+    def _is_current_pin_satisfying(self, name: Key, criterion: _Criterion) -> bool:
+        pin = self.state.mapping.get(name)
+        if pin is None:
+            return False
+        judged = self._judged.get(criterion)
+        if judged is None or judged[0] is not pin:
+            met = all(self._p.is_satisfied_by(cause.requirement, pin) for cause in criterion.information)
+            judged = self._judged[criterion] = (pin, met)
+        return judged[1]
 
     def _add_to_criteria(self, criteria: _Criteria, requirement: Need, parent: Candidate | None) -> None:
         """Add a requirement; a candidate that excludes itself conflicts."""

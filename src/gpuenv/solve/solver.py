@@ -48,7 +48,7 @@ def _solution(found: Found) -> Solution:
         if key.detail:
             extras[key.name][key.detail] = _keys(requires, without=key.name)
             continue
-        version = str(candidate.version)
+        version = candidate.text
         pins[key.name] = Pin(key.name, version, candidate.wheel, candidate.index, _keys(requires), extras[key.name])
         if candidate.wheel.yanked is not None:
             reason = f": {candidate.wheel.yanked}" if candidate.wheel.yanked else ""
