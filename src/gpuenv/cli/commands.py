@@ -43,10 +43,12 @@ def init(
     target: Annotated[str | None, typer.Option(help="Name of the target; default: `default`.", metavar="NAME")] = None,
     name: Annotated[str | None, typer.Option(help="Name of a new project; default: the folder's.")] = None,
 ) -> None:
-    """Write or complete [tool.gpuenv] in pyproject.toml, with a target that describes this machine."""
+    """Write or complete the table tool.gpuenv of pyproject.toml, with a target that describes this machine."""
     described = run_init(session.new_project(), target=target, name=name)
-    session.answer({"target": described.name, "platform": described.platform, "python": described.python})
-    session.say(f"wrote target {described.name}: {described.platform}, Python {described.python}")
+    if session.as_json:
+        session.answer({"target": described.name, "platform": described.platform, "python": described.python})
+    else:
+        session.say(f"wrote target {described.name}: {described.platform}, Python {described.python}")
 
 
 def add(

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="gpuenv",
     help="Wheels, native libraries and GPU architectures as one graph, one lock, one store.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,13 +24,19 @@ app = typer.Typer(
 
 
 def _top(ctx: typer.Context, version: bool = False, **common: Any) -> None:
-    if version:
-        print(f"gpuenv {__version__}")  # noqa: T201
-        raise typer.Exit
     ctx.obj.update({flag: value for flag, value in common.items() if value != COMMON[flag][2]})
 
 
-_version = inspect.Parameter("version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpuenv {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+_flag = typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+_version = inspect.Parameter(
+    "version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, _flag]
+)
 take_common(_top, [_version])
 app.callback(invoke_without_command=False)(_top)
 commands.register(app)
@@ -49,7 +54,7 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     given: dict[str, Any] = {}  # the common flags, as far as they were understood
     try:
-        code = int(app(arguments, standalone_mode=False, obj=given) or 0)
+        code = int(app(arguments or ["--help"], standalone_mode=False, obj=given) or 0)
         # Typer turns Ctrl-C into this code; no command of ours has it
         return _interrupted(as_json=_wants_json(arguments, given)) if code == _INTERRUPTED else code
     except typer.Exit as leave:
@@ -82,7 +87,8 @@ def _words(problem: Exception) -> GpuenvError:
     if isinstance(problem, GpuenvError):
         return problem
     if isinstance(problem, _ClickUsage):
-        return UsageError(problem.format_message(), hints=["gpuenv --help"])
+        text = problem.format_message().rstrip(".")
+        return UsageError(text[:1].lower() + text[1:], hints=["gpuenv --help"])
     if isinstance(problem, OSError):
         where = f": {problem.filename}" if problem.filename else ""
         return StoreError(f"{problem.strerror or problem}{where}")

@@ -74,7 +74,7 @@ def init(project: Project, *, target: str | None = None, name: str | None = None
     from gpuenv.manifest.targets import DEFAULT_TARGET
 
     path = project.manifest_path
-    text = path.read_text("utf-8") if path.exists() else None
+    text = project.manifest_text() if path.exists() else None
     known = decode(text) if text is not None and "[project]" in text else None
     if known and known.configured and target is None:
         hints = ["name a further one: gpuenv init --target NAME", "edit [tool.gpuenv.targets] in pyproject.toml"]
