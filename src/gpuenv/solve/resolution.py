@@ -11,6 +11,7 @@ backjumping, which undoes only what the failure is about and skips nothing; and 
 always ends, stands behind.
 """
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from operator import attrgetter, methodcaller
 from typing import Any
@@ -26,6 +27,17 @@ __all__ = ["Cause", "MendedResolution"]
 Cause = RequirementInformation[Need, Candidate]
 _Criterion = Criterion[Need, Candidate]
 _Criteria = dict[Key, _Criterion]
+
+# How many ways to fail are remembered of a candidate.
+_LEARNED = 4
+
+
+class _Failure(_Criterion):
+    """A criterion that failed when a candidate was tried, and the pins that made it fail."""
+
+    def __init__(self, criterion: _Criterion, reasons: frozenset[Candidate]) -> None:
+        super().__init__(criterion.candidates, criterion.information, criterion.incompatibilities)
+        self.reasons = reasons
 
 
 class MendedResolution(Resolution[Need, Candidate, Key]):
@@ -46,6 +58,7 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
         self._failed: tuple[Key, list[_Criterion]]
         # Criteria never change, so what was judged once stays judged; resolvelib asks in every round about every pin.
         self._judged: dict[_Criterion, tuple[Candidate, bool]] = {}
+        self._learned: dict[Candidate, deque[_Failure]] = {}
         # Why a candidate was given up: the pins without which it might have served.
         self._reasons: dict[Candidate, frozenset[Candidate]] = {}
 
@@ -71,6 +84,24 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
             raise RequirementsConflicted(criteria[requirement.key])
 
     def _get_updated_criteria(self, candidate: Candidate) -> _Criteria:
+        """The requirements with those of one more pin; what is known to fail beside these pins fails at once."""
+        for failure in self._learned.get(candidate, ()):
+            if all(_pinned(self.state.mapping, reason) for reason in failure.reasons):
+                raise RequirementsConflicted(failure)
+        try:
+            return self._with_requirements_of(candidate)
+        except RequirementsConflicted as conflict:
+            self._learn(candidate, conflict.criterion, self._about(conflict.criterion))
+            raise
+
+    def _learn(self, candidate: Candidate, criterion: _Criterion, about: Collection[Key]) -> frozenset[Candidate]:
+        """Remember beside which pins a candidate fails, and why; the last few times only."""
+        reasons = frozenset(self.state.mapping[key] for key in about if key != candidate.key)
+        known = self._learned.setdefault(candidate, deque(maxlen=_LEARNED))
+        known.appendleft(_Failure(criterion, reasons))
+        return reasons
+
+    def _with_requirements_of(self, candidate: Candidate) -> _Criteria:
         """The requirements with those of one more pin; one that displaces its own reason to be there conflicts."""
         criteria = super()._get_updated_criteria(candidate)
         pins = self.state.mapping
@@ -114,13 +145,14 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
     def _backjump(self, causes: list[Cause]) -> bool:
         """Go back to the last pin that the failure is about and give that candidate up; False if there is none."""
         key, failures = self._failed
+        failed = failures[0]
         about = self._about(self.state.criteria[key]).union(*map(self._about, failures)) - {key}
         while about:
             decided = {self._decided(one): one for one in about}
             last = max(decided)
             key = decided[last]
             candidate = self.state.mapping[key]
-            self._reasons[candidate] = frozenset(self.state.mapping[one] for one in about if one != key)
+            self._reasons[candidate] = self._learn(candidate, failed, about)
             refused = {other: criterion.incompatibilities for other, criterion in self.state.criteria.items()}
             refused[key] = [*refused[key], candidate]
             del self._states[last:]
@@ -128,6 +160,7 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
             dead_end = self._refuse(refused)
             if dead_end is None:
                 return True
+            failed = dead_end
             about = self._about(dead_end) - {_key(dead_end)}
         return False
 
@@ -171,6 +204,8 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
 
     def _about(self, criterion: _Criterion) -> frozenset[Key]:
         """The pins without which the criterion might have other candidates."""
+        if isinstance(criterion, _Failure):
+            return frozenset(reason.key for reason in criterion.reasons)
         causes = list(criterion.information)
         key = _key(criterion)
         if key.detail and key.base in self.state.criteria:
