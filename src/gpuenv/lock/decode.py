@@ -86,8 +86,20 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
     index = table.get("index")
     url = _text(table["url"]) if "url" in table else bases[_text(index)] + _text(table["path"])
     return LockedArtifact(
-        filename, normal_name(parts[0]), str(parse_version(parts[1])), index, url, sha256, int(table["size"])
+        filename,
+        normal_name(parts[0]),
+        str(parse_version(parts[1])),
+        index,
+        url,
+        sha256,
+        _size(table["size"], filename),
     )
+
+
+def _size(value: object, filename: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"the size of {filename} is not one")
+    return value
 
 
 def _target(name: str, table: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -> LockedTarget:

@@ -1,0 +1,112 @@
+"""Whatever is not a lock is a LockfileError with words, never anything else."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuenv.errors import LockfileError
+from gpuenv.lock import decode, encode, salvage
+from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
+from gpuenv.model.target import Target
+from gpuenv.toml.write import Value, inline
+
+ALPHA = "alpha-1.0-py3-none-any.whl"
+BETA = "beta-2.0-1-py3-none-any.whl"
+
+
+def whole() -> str:
+    """The text of a small lock with everything in it."""
+    artifacts = {
+        ALPHA: LockedArtifact(ALPHA, "alpha", "1.0", "corp", f"https://corp.example/f/{ALPHA}", "a" * 64, 10),
+        BETA: LockedArtifact(BETA, "beta", "2.0", None, f"https://direct.example/{BETA}", "b" * 64, 20),
+    }
+    packages = {
+        "alpha": LockedPackage("alpha", ALPHA, ("beta",), {"fast": ("beta",)}),
+        "beta": LockedPackage("beta", BETA, (), {}),
+    }
+    target = LockedTarget(Target("here"), {"project": ("alpha[fast]",)}, packages)
+    index = LockedIndex("corp", "https://corp.example/simple/")
+    return encode(Lock({"dependencies": ["alpha[fast]"]}, None, (index,), artifacts, {"here": target}))
+
+
+TEXT = whole()
+DAMAGES = [
+    ("version = 1\n", "", "version is missing"),
+    ("version = 1\n", "version = 0\n", "version is 0"),
+    ("version = 1\n", 'version = "1"\n', "version is '1'"),
+    ('name = "corp"\n', "", "name is missing"),
+    ("[artifacts]", "[artefacts]", "artifacts is missing"),
+    ("[targets.here]", "[target.here]", "targets is missing"),
+    ("[inputs]", "[input]", "inputs is missing"),
+    ('sha256 = "' + "a" * 64, 'sha256 = "' + "a" * 63, f"the sha256 of {ALPHA} is not one"),
+    ('sha256 = "' + "a" * 64, 'sha256 = "' + "A" * 64, f"the sha256 of {ALPHA} is not one"),
+    ('sha256 = "' + "a" * 64, 'sha256 = "' + "c" * 64, "targets.here.environment is not the digest of its packages"),
+    ('index = "corp", ', 'index = "other", ', "other is missing"),
+    (f'"{ALPHA}" =', '"../alpha-1.0-py3-none-any.whl" =', "'../alpha-1.0-py3-none-any.whl' is not the name of a wheel"),
+    (f'"{ALPHA}" =', '"alpha-1.0.tar.gz" =', "'alpha-1.0.tar.gz' is not the name of a wheel"),
+    (f'use = "{ALPHA}"', 'use = "gamma-1.0-py3-none-any.whl"', "gamma-1.0-py3-none-any.whl is missing"),
+    ('requires = ["beta"]', 'requires = ["gamma"]', "gamma is missing"),
+    ('python = "3.12"\n', "", "python is missing"),
+    ("size = 10", 'size = "10"', f"the size of {ALPHA} is not one"),
+    ("size = 10", "size = -10", f"the size of {ALPHA} is not one"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), DAMAGES)
+def test_damages(old: str, new: str, words: str) -> None:
+    """Each damage is named, with the way out."""
+    assert TEXT.count(old) == 1
+    with pytest.raises(LockfileError) as caught:
+        decode(TEXT.replace(old, new))
+    assert words in caught.value.message
+    assert caught.value.hints == ("run `gpuenv lock` to make it anew",)
+    assert not caught.value.newer
+
+
+def test_the_whole_text_is_none() -> None:
+    """The text that the damages are made of decodes."""
+    assert set(decode(TEXT).targets["here"].packages) == {"alpha", "beta"}
+
+
+def test_newer_formats() -> None:
+    """A newer format is told apart from damage."""
+    with pytest.raises(LockfileError, match="format 2") as caught:
+        decode(TEXT.replace("version = 1\n", "version = 2\n"))
+    assert caught.value.newer
+
+
+def test_conflict_markers() -> None:
+    """Markers of a merge are named as such, before TOML complains about them."""
+    with pytest.raises(LockfileError, match="conflict markers"):
+        decode(f"<<<<<<< HEAD\n{TEXT}=======\n>>>>>>> other\n")
+
+
+@given(st.integers(0, len(TEXT)), st.integers(0, 12), st.text(max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_any_edit_is_a_lock_or_a_lockfile_error(start: int, length: int, new: str) -> None:
+    """Cutting out and putting in anything anywhere raises LockfileError at most; salvage never fails."""
+    text = TEXT[:start] + new + TEXT[start + length :]
+    salvage(text)
+    try:
+        decode(text)
+    except LockfileError as error:
+        assert error.message
+
+
+scalars = st.one_of(st.booleans(), st.integers(-5, 5), st.text("ab ", max_size=3))
+values = st.recursive(
+    scalars, lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.just("k"), inner))
+)
+
+
+@given(values)
+@settings(max_examples=25, deadline=None)
+def test_wrong_types_are_lockfile_errors(value: Value) -> None:
+    """A value of any type in any place raises LockfileError at most."""
+    for line in TEXT.splitlines():
+        key, equals, old = line.partition(" = ")
+        if equals and old != "[":
+            try:
+                decode(TEXT.replace(line, f"{key} = {inline(value)}"))
+            except LockfileError as error:
+                assert error.hints
