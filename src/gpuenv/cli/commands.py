@@ -7,7 +7,6 @@ import typer
 
 from gpuenv.cli import options as o
 from gpuenv.cli.common import Session, command
-from gpuenv.errors import UsageError
 from gpuenv.workflow.edit import add as run_add
 from gpuenv.workflow.edit import init as run_init
 from gpuenv.workflow.edit import remove as run_remove
@@ -16,7 +15,7 @@ from gpuenv.workflow.lock import check as check_lock
 from gpuenv.workflow.lock import lock as run_lock
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.run import replace_process
-from gpuenv.workflow.sync import Asked, LockUse, SyncResult
+from gpuenv.workflow.sync import Asked, SyncResult
 from gpuenv.workflow.sync import sync as run_sync
 
 if TYPE_CHECKING:
@@ -29,12 +28,12 @@ Answer = TypeVar("Answer", LockResult, SyncResult)
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app, in the order of the help."""
-    command(app, "init")(init)
-    command(app, "add")(add)
-    command(app, "remove")(remove)
-    command(app, "lock")(lock)
-    command(app, "sync")(sync)
-    command(app, "run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})(run)
+    command(app, "init", init)
+    command(app, "add", add)
+    command(app, "remove", remove)
+    command(app, "lock", lock)
+    command(app, "sync", sync)
+    command(app, "run", run, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 
 
 def init(
@@ -58,12 +57,13 @@ def add(
     group: o.EditGroup = None,
     target: o.EditTarget = None,
     no_sync: o.NoSync = False,
-    index: o.Index = None,
-    default_index: o.DefaultIndex = None,
+    indexes: o.Indexes,
 ) -> None:
     """Add requirements to pyproject.toml, then lock and sync; where that fails the file is as before."""
-    project = session.project(index=index, default_index=default_index)
-    _edited(session, project, run_add(project, requirements, group=group, target=target), no_sync)
+    project = session.project(indexes)
+    # what was added is wanted at hand, in a group that is not synced by default too
+    asked = Asked(groups=(group,) if group else ())
+    _edited(session, project, run_add(project, requirements, group=group, target=target), asked, sync=not no_sync)
 
 
 def remove(
@@ -73,12 +73,12 @@ def remove(
     group: o.EditGroup = None,
     target: o.EditTarget = None,
     no_sync: o.NoSync = False,
-    index: o.Index = None,
-    default_index: o.DefaultIndex = None,
+    indexes: o.Indexes,
 ) -> None:
     """Remove requirements from pyproject.toml, then lock and sync; where that fails the file is as before."""
-    project = session.project(index=index, default_index=default_index)
-    _edited(session, project, run_remove(project, names, group=group, target=target), no_sync)
+    project = session.project(indexes)
+    answer = run_remove(project, names, group=group, target=target)
+    _edited(session, project, answer, Asked(), sync=not no_sync)
 
 
 def lock(
@@ -89,11 +89,10 @@ def lock(
     upgrade_package: o.UpgradePackage = None,
     refresh: o.Refresh = False,
     dry_run: o.DryRun = False,
-    index: o.Index = None,
-    default_index: o.DefaultIndex = None,
+    indexes: o.Indexes,
 ) -> None:
     """Solve every target and write gpuenv.lock."""
-    project = session.project(refresh=refresh, index=index, default_index=default_index)
+    project = session.project(indexes, refresh=refresh)
     if check:
         _check(session, project)
         return
@@ -110,35 +109,14 @@ def lock(
 def sync(
     session: Session,
     *,
-    target: o.TargetName = None,
-    python: o.Python = None,
-    locked: o.Locked = False,
-    frozen: o.Frozen = False,
+    asked: o.Environment,
+    use: o.WithLock,
     dry_run: o.DryRun = False,
-    link_mode: o.LinkMode = None,
-    extra: o.Extra = None,
-    all_extras: o.AllExtras = False,
-    group: o.Group = None,
-    all_groups: o.AllGroups = False,
-    no_group: o.NoGroup = None,
-    no_default_groups: o.NoDefaultGroups = False,
-    index: o.Index = None,
-    default_index: o.DefaultIndex = None,
+    indexes: o.Indexes,
 ) -> None:
     """Make .venv hold exactly what gpuenv.lock says for this machine's target."""
-    asked = Asked(
-        target=target,
-        python=python,
-        link_mode=link_mode,
-        extras=tuple(extra or ()),
-        all_extras=all_extras,
-        groups=tuple(group or ()),
-        all_groups=all_groups,
-        without_groups=tuple(no_group or ()),
-        default_groups=not no_default_groups,
-    )
-    project = session.project(index=index, default_index=default_index)
-    result = _solved(run_sync(project, asked, use=_use(locked, frozen), dry_run=dry_run))
+    project = session.project(indexes)
+    result = _solved(run_sync(project, asked, use=use, dry_run=dry_run))
     if session.as_json:
         from gpuenv.report.document import sync_document
 
@@ -153,21 +131,15 @@ def run(
     session: Session,
     *,
     arguments: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command and its arguments.")],
-    target: o.TargetName = None,
-    python: o.Python = None,
-    locked: o.Locked = False,
-    frozen: o.Frozen = False,
+    asked: o.Environment,
+    use: o.WithLock,
     no_sync: o.NoSync = False,
-    extra: o.Extra = None,
-    group: o.Group = None,
-    index: o.Index = None,
-    default_index: o.DefaultIndex = None,
+    indexes: o.Indexes,
 ) -> None:
     """Sync if needed, then become the command; the exit code is the command's."""
-    project = session.project(index=index, default_index=default_index)
+    project = session.project(indexes)
     if not no_sync:
-        asked = Asked(target=target, python=python, extras=tuple(extra or ()), groups=tuple(group or ()))
-        result = _solved(run_sync(project, asked, use=_use(locked, frozen)))
+        result = _solved(run_sync(project, asked, use=use))
         if result.changed:
             _tell_sync(session, result)
     replace_process(project.venv, arguments, project.environ)
@@ -183,10 +155,10 @@ def _check(session: Session, project: Project) -> None:
     raise typer.Exit(0 if reason is None else 1)
 
 
-def _edited(session: Session, project: Project, answer: "LockResult | Conflict", no_sync: bool) -> None:
+def _edited(session: Session, project: Project, answer: "LockResult | Conflict", asked: Asked, *, sync: bool) -> None:
     """What `add` and `remove` do after the edit: sync, and tell."""
     locked = _solved(answer)
-    synced = None if no_sync else _solved(run_sync(replace(project), Asked()))
+    synced = _solved(run_sync(replace(project), asked)) if sync else None
     if session.as_json:
         from gpuenv.report.document import lock_document
 
@@ -216,14 +188,6 @@ def _tell_sync(session: Session, result: SyncResult, *, dry_run: bool = False) -
 
     session.warn(result.warnings)
     session.say(sync_summary(result.target, result.packages, result.changed, result.plan, dry_run=dry_run))
-
-
-def _use(locked: bool, frozen: bool) -> LockUse:
-    if locked and frozen:
-        raise UsageError("--locked and --frozen exclude each other")
-    if locked:
-        return LockUse.LOCKED
-    return LockUse.FROZEN if frozen else LockUse.REFRESH
 
 
 def _solved(answer: "Answer | Conflict") -> Answer:

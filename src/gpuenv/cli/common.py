@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,7 +18,14 @@ from gpuenv.workflow.project import Project, default_cache, default_store, find
 if TYPE_CHECKING:
     from gpuenv.model.progress import Progress
 
-__all__ = ["COMMON", "Session", "command", "fail", "take_common"]
+__all__ = ["COMMON", "Flags", "IndexFlags", "Session", "command", "fail", "take_common"]
+
+
+class IndexFlags(NamedTuple):
+    """The indexes that flags name: further ones, and the default."""
+
+    further: tuple[str, ...]
+    default: str | None
 
 
 @dataclass
@@ -34,9 +41,7 @@ class Session:
     store: Path
     cache: Path
 
-    def project(
-        self, *, refresh: bool = False, index: list[str] | None = None, default_index: str | None = None
-    ) -> Project:
+    def project(self, indexes: "IndexFlags", *, refresh: bool = False) -> Project:
         """The project that the command is about."""
         start = (self.project_dir or Path.cwd()).absolute()
         if self.project_dir is not None and not start.is_dir():
@@ -44,8 +49,8 @@ class Session:
         return self._project(
             find(start, search=self.project_dir is None),
             refresh=refresh,
-            index_flags=tuple(index or ()),
-            default_index_flag=default_index,
+            index_flags=indexes.further,
+            default_index_flag=indexes.default,
         )
 
     def new_project(self) -> Project:
@@ -109,24 +114,35 @@ COMMON: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
-def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register `function(session, …)` as a command that takes the common flags as well."""
+@dataclass(frozen=True)
+class Flags:
+    """Says that a parameter is made from several flags: those that `make` takes. Stands in an `Annotated`."""
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def wrapper(ctx: typer.Context, **given: Any) -> None:
-            before = ctx.find_root().obj
-            common = {flag: _given(flag, given.pop(flag), before) for flag in COMMON}
-            before.update(common)
-            if "ctx" in inspect.signature(function).parameters:
-                given["ctx"] = ctx
-            function(_session(common), **given)
+    make: Callable[..., Any]
 
-        own = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.name != "ctx"]
-        take_common(wrapper, own)
-        return app.command(name, **settings)(wrapper)
 
-    return decorate
+def command(app: typer.Typer, name: str, function: Callable[..., None], **settings: Any) -> None:
+    """Register `function(session, …)` as a command; it takes the common flags, and those of its `Flags` parameters."""
+    bundles, own = {}, []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        made = next((m for m in getattr(parameter.annotation, "__metadata__", ()) if isinstance(m, Flags)), None)
+        if made is None:
+            own.append(parameter)
+        else:
+            bundles[parameter.name] = made.make
+            own += inspect.signature(made.make).parameters.values()
+
+    @functools.wraps(function)
+    def wrapper(ctx: typer.Context, **given: Any) -> None:
+        before = ctx.find_root().obj
+        common = {flag: _given(flag, given.pop(flag), before) for flag in COMMON}
+        before.update(common)
+        for parameter, make in bundles.items():
+            given[parameter] = make(**{flag: given.pop(flag) for flag in inspect.signature(make).parameters})
+        function(_session(common), **given)
+
+    take_common(wrapper, own)
+    app.command(name, **settings)(wrapper)
 
 
 def take_common(function: Callable[..., None], own: list[inspect.Parameter]) -> None:

@@ -1,8 +1,12 @@
-"""The flags that several commands share, by uv's names where uv has one."""
+"""The flags that several commands share, by uv's names where uv has one, alone and in the bundles they come in."""
 
 from typing import Annotated, Literal
 
 import typer
+
+from gpuenv.cli.common import Flags, IndexFlags
+from gpuenv.errors import UsageError
+from gpuenv.workflow.sync import Asked, LockUse
 
 Index = Annotated[
     list[str] | None,
@@ -10,7 +14,7 @@ Index = Annotated[
 ]
 DefaultIndex = Annotated[
     str | None,
-    typer.Option(help="The index to ask last.", envvar=["GPUENV_DEFAULT_INDEX", "UV_DEFAULT_INDEX"], metavar="URL"),
+    typer.Option(help="The index to ask last, instead of the one that pip is configured for.", metavar="URL"),
 ]
 Upgrade = Annotated[bool, typer.Option("--upgrade", "-U", help="Forget the present pins.")]
 UpgradePackage = Annotated[
@@ -40,3 +44,45 @@ Group = Annotated[list[str] | None, typer.Option(help="Include a dependency grou
 AllGroups = Annotated[bool, typer.Option("--all-groups", help="Include all dependency groups.")]
 NoGroup = Annotated[list[str] | None, typer.Option(help="Leave a dependency group out.", metavar="G")]
 NoDefaultGroups = Annotated[bool, typer.Option("--no-default-groups", help="Leave the default groups out.")]
+
+
+def _indexes(*, index: Index = None, default_index: DefaultIndex = None) -> IndexFlags:
+    return IndexFlags(tuple(index or ()), default_index)
+
+
+def _lock_use(*, locked: Locked = False, frozen: Frozen = False) -> LockUse:
+    if locked and frozen:
+        raise UsageError("--locked and --frozen exclude each other")
+    if locked:
+        return LockUse.LOCKED
+    return LockUse.FROZEN if frozen else LockUse.REFRESH
+
+
+def _asked(
+    *,
+    target: TargetName = None,
+    python: Python = None,
+    link_mode: LinkMode = None,
+    extra: Extra = None,
+    all_extras: AllExtras = False,
+    group: Group = None,
+    all_groups: AllGroups = False,
+    no_group: NoGroup = None,
+    no_default_groups: NoDefaultGroups = False,
+) -> Asked:
+    return Asked(
+        target=target,
+        python=python,
+        link_mode=link_mode,
+        extras=tuple(extra or ()),
+        all_extras=all_extras,
+        groups=tuple(group or ()),
+        all_groups=all_groups,
+        without_groups=tuple(no_group or ()),
+        default_groups=not no_default_groups,
+    )
+
+
+Indexes = Annotated[IndexFlags, Flags(_indexes)]
+WithLock = Annotated[LockUse, Flags(_lock_use)]
+Environment = Annotated[Asked, Flags(_asked)]

@@ -31,14 +31,20 @@ Probe = Callable[[str], str]
 
 
 def find_interpreters(
-    environ: Mapping[str, str], cache: Path, *, extra: Sequence[tuple[str, str]] = (), probe: Probe | None = None
+    environ: Mapping[str, str],
+    cache: Path,
+    *,
+    extra: Sequence[tuple[str, str]] = (),
+    own: str | None = None,
+    probe: Probe | None = None,
 ) -> list[Interpreter]:
     """Every base interpreter, in the order of preference; broken ones are left out.
 
-    cache: gpuenv's cache directory. extra: (path, source) to look at first. probe: asks one executable, for tests.
+    cache: gpuenv's cache directory. extra: (path, source) to look at first. own: the one that runs us,
+    which comes last. probe: asks one executable, for tests.
     """
     places: dict[str, str] = {}
-    for path, source in (*extra, *_candidates(environ)):
+    for path, source in (*extra, *_candidates(environ), *([(own, "gpuenv's own")] if own else [])):
         real = _real(path)
         if real is not None:
             places.setdefault(real, source)

@@ -10,7 +10,7 @@ class Interpreter:
     """A base interpreter (never a virtual environment's).
 
     path: absolute path of the executable, links resolved. version: `3.12.1`. free_threaded: built without the GIL.
-    source: where it was found (`PATH`, `pyenv`, `uv`, `--python`, `tool.gpuenv`).
+    source: where it was found (`PATH`, `pyenv`, `uv`, `--python`, `gpuenv's own`).
     """
 
     path: str

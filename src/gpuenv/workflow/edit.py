@@ -1,5 +1,6 @@
 """`gpuenv add`, `remove` and `init`: edit pyproject.toml, then lock; if that fails the file is exactly as before."""
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -100,7 +101,11 @@ def _this_machine(project: Project, name: str, requires_python: str) -> "Target"
 
     machine = detect(project.environ)
     admits = parse_specifier(requires_python).contains
-    found = [i for i in find_interpreters(project.environ, project.cache) if i.implementation == "CPython"]
+    found = [
+        i
+        for i in find_interpreters(project.environ, project.cache, own=sys.executable)
+        if i.implementation == "CPython"
+    ]
     usable = [i.tag for i in found if i.minor in SUPPORTED_PYTHONS and not i.free_threaded and admits(i.version)]
     linux = machine.platform.startswith("linux-")
     return Target(

@@ -88,8 +88,9 @@ class Project:
         from gpuenv.model.manifest import DEFAULT_INDEX, Index
 
         if self.default_index_flag:
-            return Index(DEFAULT_INDEX, self.default_index_flag, folder="://" not in self.default_index_flag)
-        return default_index(self.environ)
+            _, location = _named(self.default_index_flag)
+            return Index(DEFAULT_INDEX, location, folder="://" not in location)
+        return default_index(self.environ, self.root)
 
     @cached_property
     def _flagged_indexes(self) -> "tuple[Index, ...]":
@@ -100,10 +101,8 @@ class Project:
         )
         found = []
         for place, text in enumerate(texts):
-            name, equals, location = text.partition("=")
-            if not equals or not name.replace("-", "").replace("_", "").isalnum():
-                name, location = f"flag-{place + 1}", text
-            found.append(Index(name.lower(), location, folder="://" not in location))
+            name, location = _named(text)
+            found.append(Index(name.lower() or f"flag-{place + 1}", location, folder="://" not in location))
         return tuple(found)
 
     # what is known to be fresh
@@ -116,13 +115,20 @@ class Project:
 
     def known_fresh(self, key: str) -> bool:
         """Was the question answered with yes before?"""
-        return (self.cache / "fresh" / key).exists()
+        try:
+            return self._fresh_file.read_text("ascii") == key
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def remember_fresh(self, key: str) -> None:
-        """Remember that the answer is yes; a cache that cannot be written forgets, and no more."""
+        """Remember that the answer is yes, in place of the project's last one; an unwritable cache forgets."""
         with contextlib.suppress(OSError):
-            (self.cache / "fresh").mkdir(parents=True, exist_ok=True)
-            (self.cache / "fresh" / key).touch()
+            self._fresh_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._fresh_file, key.encode())
+
+    @property
+    def _fresh_file(self) -> Path:
+        return self.cache / "fresh" / hashlib.sha256(os.fsencode(self.root)).hexdigest()
 
     def client(self) -> "IndexClient":
         """A new index client with this run's settings."""
@@ -141,6 +147,12 @@ class Project:
         from gpuenv.lock import decode
 
         return decode(data.decode("utf-8", "replace"))
+
+
+def _named(text: str) -> tuple[str, str]:
+    """`NAME=URL` in its two parts, as uv writes it; a name of "" where there is none."""
+    name, equals, location = text.partition("=")
+    return (name, location) if equals and name.replace("-", "").replace("_", "").isalnum() else ("", text)
 
 
 def default_store() -> Path:

@@ -1,5 +1,6 @@
 """Which locked target this machine takes, and which interpreter runs it."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,9 @@ class Selected:
 
 def select(project: Project, lock: Lock, *, target: str | None, python: str | None) -> Selected:
     """The named target, or the first of the manifest that this machine fits; raises Misfit if there is none."""
-    found = find_interpreters(project.environ, project.cache, extra=requested(python) if python else ())
+    found = find_interpreters(
+        project.environ, project.cache, extra=requested(python) if python else (), own=sys.executable
+    )
     machine = detect(project.environ)
     if target is not None:
         locked = _named(lock, target)
