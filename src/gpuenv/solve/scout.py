@@ -90,13 +90,14 @@ class Scout:
         try:
             offers = self._provider.offers(name)
         except NotKnownYet:
-            pages[name] = None
-            return
-        kept = self._task.kept.get(name, ())
-        specifiers = self._provider.specifiers(name, ()) + list(seen.specifiers)
-        choice = next(offers.choices(specifiers, kept), None)
-        if choice is not None:
-            seen.likely = choice[1]
+            if seen.likely is None:  # else it came from a URL, and its page is of no interest
+                pages[name] = None
+        else:
+            kept = self._task.kept.get(name, ())
+            specifiers = self._provider.specifiers(name, ()) + list(seen.specifiers)
+            choice = next(offers.choices(specifiers, kept), None)
+            if choice is not None:
+                seen.likely = choice[1]
         if seen.likely is None:
             return
         if seen.likely.key not in self._task.catalog.metadata:

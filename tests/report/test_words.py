@@ -1,0 +1,70 @@
+"""Values as words: summaries of locks and syncs, and their documents."""
+
+from pathlib import PurePosixPath
+
+from gpuenv.model.difference import Change
+from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
+from gpuenv.model.plan import Installed, Plan
+from gpuenv.model.target import Target
+from gpuenv.report.difference import lock_summary, sign
+from gpuenv.report.document import lock_document, sync_document
+from gpuenv.report.plan import sync_summary
+
+WHEEL = LockedArtifact("a-1-py3-none-any.whl", "a", "1", None, "u", "f" * 64, 1)
+PACKAGES = {"a": LockedPackage("a", WHEEL.filename, (), {})}
+LOCK = Lock(
+    {},
+    None,
+    (),
+    {WHEEL.filename: WHEEL},
+    {"y": LockedTarget(Target("y"), {}, PACKAGES), "x": LockedTarget(Target("x"), {}, {})},
+)
+
+
+def test_lock_summary() -> None:
+    """Targets sorted with their sizes; changes of all targets once, of some with their names."""
+    changes = [Change("x", "a", "1", "2"), Change("y", "a", "1", "2"), Change("y", "b", "", "1")]
+    assert lock_summary(LOCK, changes, dry_run=False) == (
+        "locked x: 0 packages\nlocked y: 1 package\n ~ a==1 -> 2\n + b==1  (y)"
+    )
+    assert lock_summary(LOCK, [], dry_run=True) == "would lock x: 0 packages\nwould lock y: 1 package"
+
+
+def test_signs() -> None:
+    """Added, removed, changed."""
+    assert [sign("a", "", "1"), sign("a", "1", ""), sign("a", "1", "2")] == ["+ a==1", "- a==1", "~ a==1 -> 2"]
+
+
+def test_sync_summary() -> None:
+    """What came, went and changed; the same version with other bytes is a change too."""
+    plan = Plan((WHEEL,), (Installed("a", "1", "f"),), (Installed("b", "2", "0"),), 0)
+    assert sync_summary("x", 1, True, plan, dry_run=False) == (
+        "synced .venv to target x: 1 package, 1 fetched\n + a==1\n - b==2"
+    )
+    assert sync_summary("x", 1, True, plan, dry_run=True).startswith("would sync .venv to target x: 1 package, 1 f")
+    assert sync_summary("x", 2, False, None, dry_run=False) == ".venv is up to date with target x (2 packages)"
+
+
+def test_documents() -> None:
+    """Every field is there, empty or not; what was absent is null."""
+    document = lock_document(LOCK, True, [Change("y", "a", "", "1")], ["w"])
+    environments = {name: LOCK.environment(one, one.packages.values()) for name, one in LOCK.targets.items()}
+    assert document == {
+        "changed": True,
+        "targets": {
+            "x": {"environment": environments["x"], "packages": {}},
+            "y": {"environment": environments["y"], "packages": {"a": "1"}},
+        },
+        "changes": [{"target": "y", "package": "a", "before": None, "now": "1"}],
+        "warnings": ["w"],
+    }
+    assert sync_document("x", "sha256:0", PurePosixPath("/v"), False, None, []) == {
+        "target": "x",
+        "environment": "sha256:0",
+        "view": "/v",
+        "changed": False,
+        "fetched": 0,
+        "installed": [],
+        "removed": [],
+        "warnings": [],
+    }
