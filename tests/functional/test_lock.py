@@ -356,7 +356,8 @@ def test_a_failing_lock_leaves_the_old_one(project: Project) -> None:
         "         train requires alpha\n"
         "         alpha 1.0 requires beta>=1\n"
         "         no version of beta satisfies all of these\n"
-        'hint: if you know better, decide yourself: overrides = ["beta==2.0"] in [tool.gpuenv]\n'
+        "hint: change `beta<1` in pyproject.toml\n"
+        'hint: if you know better, decide for all: overrides = ["beta==2.0"] in [tool.gpuenv]\n'
     )
     assert project.run("lock", "--json", rc=1).json["error"]["kind"] == "no-solution"
     assert project.lock.read_bytes() == before
@@ -367,7 +368,7 @@ def test_unknown_name(project: Project) -> None:
     project.write(["nowhere"])
     error = project.run("lock", rc=1).err
     assert error.startswith("error: no solution for target here\n  cause: train requires nowhere\n")
-    assert "no configured index knows nowhere\nhint: check the spelling of nowhere" in error
+    assert "no configured index knows nowhere\nhint: check the spelling of `nowhere`" in error
     assert not project.lock.exists()
 
 
