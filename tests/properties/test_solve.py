@@ -1,7 +1,7 @@
 """Laws of the solver on small random worlds, held against a search that tries everything."""
 
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from hypothesis import given, settings
@@ -37,7 +37,7 @@ worlds = st.fixed_dictionaries(
 )
 asked = st.lists(requirements, min_size=1, max_size=3)
 
-bounded = settings(max_examples=150, deadline=None)
+bounded = settings(max_examples=100, deadline=None)
 
 
 def world(told: Told, *, pre: bool = False) -> World:
@@ -100,6 +100,37 @@ def test_solution_exists_exactly_when_trying_everything_finds_one(told: Told, ro
         assert all(broken(told, roots, choice) for choice in every_choice(told))
     else:
         assert not broken(told, roots, found)
+
+
+@bounded
+@given(worlds, asked)
+def test_every_word_of_an_explanation_is_true(told: Told, roots: list[str]) -> None:
+    """Each link is a requirement of a version that the link before admits, and what the last ones want is not there."""
+    conflict = solve(task(roots, whole(world(told))))
+    if not isinstance(conflict, Conflict):
+        return
+    assert set(conflict.roots) <= {str(parse_requirement(line)) for line in roots}
+    assert versions(solve(task(list(conflict.roots), whole(world(told))))) is None
+    for chain in conflict.chains:
+        assert (chain[0].parent, chain[0].version) == ("app", "")
+        assert chain[0].requires in conflict.roots
+        for above, below in pairwise(chain):
+            name, _, extra = below.parent.removesuffix("]").partition("[")
+            asked_for = parse_requirement(above.requires)
+            assert asked_for.name == name
+            assert not extra or extra in asked_for.extras
+            assert parse_specifier(asked_for.specifier).contains(below.version)
+            lines = told[name][below.version].get(extra, [])
+            assert below.requires in {str(parse_requirement(line)) for line in lines}
+    last = [parse_requirement(chain[-1].requires) for chain in conflict.chains]
+    assert {requirement.name for requirement in last} == {conflict.subject}
+    fitting = [
+        version
+        for version in told.get(conflict.subject, ())
+        if all(parse_specifier(requirement.specifier).contains(version) for requirement in last)
+    ]
+    assert conflict.known == (conflict.subject in told)
+    assert conflict.satisfying == max(fitting, default="")
 
 
 @bounded

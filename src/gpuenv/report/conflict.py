@@ -63,7 +63,8 @@ def _there_is(conflict: Conflict) -> str:
     others = [version for version in conflict.nearest if version != conflict.newest]
     if not others:
         return f"the newest is {conflict.newest}"
-    return f"there are {' and '.join(others)}, and the newest is {conflict.newest}"
+    verb = "is" if len(others) == 1 else "are"
+    return f"there {verb} {', '.join(others)}, and the newest is {conflict.newest}"
 
 
 def _excludes_itself(conflict: Conflict) -> str:
