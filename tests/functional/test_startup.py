@@ -37,12 +37,20 @@ def test_nothing_to_do_imports_little(arguments: tuple[str, ...], project: Proje
     project.write(["alpha"])
     project.run("sync")
     modules = imported(project, *arguments)
-    assert "gpuenv.cli.main" in modules
+    assert "gpuenv.cli.glance" in modules
     assert sorted(name for name in modules if name.partition(".")[0] in DEAR) == []
     own = {name for name in modules if name.partition(".")[0] == "gpuenv"}
     foreign = {name for name in modules - own if name.partition(".")[0].lstrip("_") not in sys.stdlib_module_names}
     assert len(own) <= OWN, sorted(own)
     assert len(foreign) <= FOREIGN, sorted(foreign)
+
+
+@pytest.mark.parametrize("arguments", [("sync",), ("-q", "lock"), ("run", "python", "-c", "")])
+def test_a_glance_is_enough(arguments: tuple[str, ...], project: Project) -> None:
+    """Plain calls with nothing to do are answered without the command line's own library, and without inspection."""
+    project.write([])
+    project.run("sync")
+    assert not {"typer", "click", "dataclasses", "inspect", "asyncio"} & imported(project, *arguments)
 
 
 def test_work_imports_what_it_needs(project: Project) -> None:

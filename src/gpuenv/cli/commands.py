@@ -1,6 +1,5 @@
 """The flags of each command, then one workflow call, then words."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -158,7 +157,7 @@ def _check(session: Session, project: Project) -> None:
 def _edited(session: Session, project: Project, answer: "LockResult | Conflict", asked: Asked, *, sync: bool) -> None:
     """What `add` and `remove` do after the edit: sync, and tell."""
     locked = _solved(answer)
-    synced = _solved(run_sync(replace(project), asked)) if sync else None
+    synced = _solved(run_sync(project.afresh(), asked)) if sync else None
     if session.as_json:
         from gpuenv.report.document import lock_document
 

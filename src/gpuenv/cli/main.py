@@ -1,4 +1,4 @@
-"""`main`: runs the app; whatever fails ends here, as words and an exit code."""
+"""`run` runs the app; whatever fails ends here, as words and an exit code."""
 
 import inspect
 import os
@@ -12,7 +12,7 @@ from gpuenv.cli import commands
 from gpuenv.cli.common import COMMON, fail, take_common
 from gpuenv.errors import GpuenvError, StoreError, UsageError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "run"]
 
 app = typer.Typer(
     name="gpuenv",
@@ -46,12 +46,8 @@ _INTERRUPTED = 130
 _ClickUsage: Any = typer.BadParameter.__base__
 
 
-def main() -> None:
-    """The console script."""
-    sys.exit(_run(sys.argv[1:]))
-
-
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code."""
     given: dict[str, Any] = {}  # the common flags, as far as they were understood
     try:
         code = int(app(arguments or ["--help"], standalone_mode=False, obj=given) or 0)

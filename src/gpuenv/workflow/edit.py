@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ def _edited(project: Project, change: Callable[[str], str]) -> "LockResult | Con
     after = change(project.manifest_text()).encode()
     with _restored_on_failure(project.manifest_path, before) as keep:
         write_atomically(project.manifest_path, after)
-        answer = lock(replace(project))  # a fresh value: the old one may have decoded the old text
+        answer = lock(project.afresh())
         if isinstance(answer, LockResult):
             keep()
         return answer

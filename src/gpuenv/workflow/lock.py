@@ -1,24 +1,19 @@
 """`gpuenv lock`: manifest and old lock in, new lock out. A fresh lock is left alone, without a look at the network."""
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpuenv.errors import LockfileError, StaleLock
 from gpuenv.workflow.project import Project, write_atomically
 
 if TYPE_CHECKING:
-    from gpuenv.model.answer import Conflict, Pin, Solution
+    from gpuenv.model.answer import Conflict, Solution
     from gpuenv.model.difference import Change
-    from gpuenv.model.lock import Lock, LockedArtifact, LockedTarget
+    from gpuenv.model.lock import Lock
     from gpuenv.workflow.resolve import Kept
-    from gpuenv.workflow.route import Routes
 
-__all__ = ["LockMode", "LockResult", "check", "lock", "why_stale"]
+__all__ = ["LockMode", "LockResult", "check", "known_fresh", "lock", "why_stale"]
 
 
 class LockMode(Enum):
@@ -28,8 +23,7 @@ class LockMode(Enum):
     DRY_RUN = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class LockResult:
+class LockResult(NamedTuple):
     """What locking came to. data: the bytes of the lock. changed: the file did not hold them before."""
 
     data: bytes
@@ -38,19 +32,26 @@ class LockResult:
     warnings: tuple[str, ...] = ()
 
 
+def known_fresh(project: Project) -> bytes | None:
+    """The bytes of gpuenv.lock if it is remembered that they answer pyproject.toml, else None."""
+    data = project.lock_bytes()
+    if data is None or not project.known_fresh(project.freshness_key(project.manifest_text(), data)):
+        return None
+    return data
+
+
 def why_stale(project: Project) -> str | None:
     """Why gpuenv.lock does not answer pyproject.toml, or None; a yes is remembered by content."""
+    if known_fresh(project) is not None:
+        return None
     data = project.lock_bytes()
     if data is None:
         return "there is no gpuenv.lock"
-    key = project.freshness_key(project.manifest_text(), data)
-    if project.known_fresh(key):
-        return None
     from gpuenv.lock import why_stale
 
     reason = why_stale(project.decode_lock(data), project.manifest)
     if reason is None:
-        project.remember_fresh(key)
+        project.remember_fresh(project.freshness_key(project.manifest_text(), data))
     return reason
 
 
@@ -120,6 +121,7 @@ def _solved(
 ) -> "tuple[Lock, tuple[str, ...]] | Conflict":
     import asyncio  # dear to import, and a fresh lock needs none of it
 
+    from gpuenv.workflow.assemble import assembled
     from gpuenv.workflow.resolve import resolve
     from gpuenv.workflow.route import Routes
 
@@ -138,7 +140,7 @@ def _solved(
     if not isinstance(solutions, dict):
         return solutions
     warnings = dict.fromkeys(warning for solution in solutions.values() for warning in solution.warnings)
-    return _assembled(project, routes, solutions, exclude_newer), tuple(warnings)
+    return assembled(project, routes, solutions, exclude_newer), tuple(warnings)
 
 
 def _exclude_newer(project: Project, old: "Lock | None") -> str | None:
@@ -172,83 +174,3 @@ def _kept(
             pins = {name: (version,) for name, version in versions(old, old.targets.get(target)).items()}
         kept[target] = {name: pinned for name, pinned in pins.items() if name not in freed}
     return kept
-
-
-# from solutions to the lock
-
-
-def _assembled(
-    project: Project, routes: "Routes", solutions: "Mapping[str, Solution]", exclude_newer: str | None
-) -> "Lock":
-    from gpuenv.lock import inputs_of
-    from gpuenv.model.lock import Lock, LockedIndex
-
-    artifacts: dict[str, LockedArtifact] = {}
-    identities: dict[tuple[str, str], str] = {}
-    for target, solution in solutions.items():
-        urls = routes.urls(target)
-        for pin in solution.pins.values():
-            artifact = _artifact(project, routes, pin, urls)
-            artifacts[f"{artifact.filename}#{artifact.sha256[:8]}"] = artifact
-    for identity, artifact in artifacts.items():
-        alone = sum(other.filename == artifact.filename for other in artifacts.values()) == 1
-        identities[artifact.filename, artifact.sha256] = artifact.filename if alone else identity
-    used = sorted({artifact.index for artifact in artifacts.values() if artifact.index})
-    return Lock(
-        inputs=inputs_of(project.manifest),
-        exclude_newer=exclude_newer,
-        indexes=tuple(
-            LockedIndex(
-                name,
-                None if routes.by_name[name] is project.default_index else routes.by_name[name].public_location,
-                routes.by_name[name].folder,
-            )
-            for name in used
-        ),
-        artifacts={identities[a.filename, a.sha256]: a for a in artifacts.values()},
-        targets={name: _target(project, name, solution, identities) for name, solution in solutions.items()},
-    )
-
-
-def _target(
-    project: Project, name: str, solution: "Solution", identities: Mapping[tuple[str, str], str]
-) -> "LockedTarget":
-    from gpuenv.model.lock import LockedPackage, LockedTarget
-
-    packages = {
-        pin.name: LockedPackage(
-            pin.name, identities[pin.wheel.filename, pin.wheel.sha256 or ""], pin.requires, pin.extras
-        )
-        for pin in solution.pins.values()
-    }
-    roots = {root: keys for root, keys in solution.roots.items() if keys}
-    return LockedTarget(project.manifest.targets[name], roots, packages)
-
-
-def _artifact(project: Project, routes: "Routes", pin: "Pin", urls: Mapping[str, str]) -> "LockedArtifact":
-    from gpuenv.model.lock import LockedArtifact
-
-    wheel = pin.wheel
-    url = wheel.url
-    if pin.index is None:
-        url = _as_written(project, url, urls.get(pin.name))
-    elif routes.by_name[pin.index].folder:
-        folder = project.root / routes.by_name[pin.index].location
-        url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
-    version = wheel.filename.split("-")[1]
-    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, wheel.sha256 or "", wheel.size or 0)
-
-
-def _as_written(project: Project, url: str, written: str | None) -> str:
-    """A direct URL; a wheel inside the project's folder by its relative path, so that no machine's path is locked."""
-    if written is not None and "://" not in written:
-        return written
-    if url.startswith("file:"):
-        path = _path_of(url)
-        if path.is_relative_to(project.root.resolve()):
-            return path.relative_to(project.root.resolve()).as_posix()
-    return url
-
-
-def _path_of(url: str) -> Path:
-    return Path(unquote(urlsplit(url).path)).resolve()

@@ -1,11 +1,10 @@
 """Where a project's files, store and cache are: the one place that joins paths, environment and manifest."""
 
 import contextlib
+import copy
 import hashlib
 import os
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Project", "default_cache", "default_store", "find", "write_atomically"]
 
 
-@dataclass(frozen=True)
 class Project:
     """A project and the settings of one run.
 
@@ -30,15 +28,34 @@ class Project:
     manifest's own. refresh: believe no cached page.
     """
 
-    root: Path
-    store: Path
-    cache: Path
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    offline: bool = False
-    refresh: bool = False
-    index_flags: tuple[str, ...] = ()
-    default_index_flag: str | None = None
-    progress: Progress = field(default_factory=Silent)
+    def __init__(
+        self,
+        root: Path,
+        store: Path,
+        cache: Path,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        offline: bool = False,
+        refresh: bool = False,
+        index_flags: tuple[str, ...] = (),
+        default_index_flag: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.root = root
+        self.store = store
+        self.cache = cache
+        self.environ = environ
+        self.offline = offline
+        self.refresh = refresh
+        self.index_flags = index_flags
+        self.default_index_flag = default_index_flag
+        self.progress = progress or Silent()
+
+    def afresh(self) -> "Project":
+        """The same project with nothing decoded yet, for after an edit of its manifest."""
+        again = copy.copy(self)
+        again.__dict__.pop("manifest", None)
+        return again
 
     @property
     def manifest_path(self) -> Path:
@@ -74,7 +91,7 @@ class Project:
     @cached_property
     def manifest(self) -> "Manifest":
         """The decoded manifest, indexes of flags and environment put first."""
-        from dataclasses import replace
+        from dataclasses import replace  # dear to import, and what is known to be fresh is not decoded
 
         from gpuenv.manifest.decode import decode
 
@@ -182,7 +199,7 @@ def find(start: Path, *, search: bool = True) -> Path:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file's contents in one step, keeping its mode: readers see the old bytes or the new ones."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         with temporary.open("wb") as file:
             file.write(data)

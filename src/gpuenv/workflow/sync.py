@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpuenv import __version__
 from gpuenv.errors import StaleLock, UsageError
 from gpuenv.host.fingerprint import fingerprint
 from gpuenv.view.switch import current, current_view
-from gpuenv.workflow.lock import LockMode, LockResult, check
+from gpuenv.workflow.lock import LockMode, LockResult, check, known_fresh
 from gpuenv.workflow.lock import lock as run_lock
 from gpuenv.workflow.project import Project
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from gpuenv.model.manifest import Manifest
     from gpuenv.model.plan import Plan
 
-__all__ = ["Asked", "LockUse", "SyncResult", "sync"]
+__all__ = ["Asked", "LockUse", "SyncResult", "sync", "up_to_date"]
 
 
 class LockUse(Enum):
@@ -34,8 +33,7 @@ class LockUse(Enum):
     FROZEN = auto()  # take it as it is
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What the user asked of a sync. link_mode: `symlink`, `hardlink`, `copy` or None for the default."""
 
     target: str | None = None
@@ -49,8 +47,7 @@ class Asked:
     default_groups: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SyncResult:
+class SyncResult(NamedTuple):
     """What a sync came to. plan is None where a glance was enough to see that there is nothing to do."""
 
     target: str
@@ -59,7 +56,7 @@ class SyncResult:
     changed: bool
     plan: "Plan | None" = None
     packages: int = 0
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def sync(
@@ -80,6 +77,12 @@ def sync(
     return _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
 
 
+def up_to_date(project: Project, asked: Asked) -> SyncResult | None:
+    """The answer of `sync` if it is known without a closer look that there is nothing to do, else None."""
+    data = known_fresh(project)
+    return _nothing_to_do(project, _digest(project, data, asked)) if data is not None else None
+
+
 def _lock_as_it_is(project: Project, use: LockUse) -> bytes:
     if use is LockUse.LOCKED:
         check(project)
@@ -91,8 +94,7 @@ def _lock_as_it_is(project: Project, use: LockUse) -> bytes:
 
 def _digest(project: Project, data: bytes, asked: Asked) -> str:
     """Everything that decides what `.venv` holds, as one digest: the same digest, the same view."""
-    flags = [getattr(asked, name) for name in asked.__slots__]
-    parts = [__version__, str(project.root), str(project.store), flags, os.geteuid() == 0, fingerprint(project.environ)]
+    parts = [__version__, str(project.root), str(project.store), asked, os.geteuid() == 0, fingerprint(project.environ)]
     text = json.dumps(parts) + project.manifest_text()
     return hashlib.sha256(text.encode() + b"\0" + data).hexdigest()
 
@@ -144,7 +146,7 @@ def _sync(
     wanted = Wanted(selected, artifacts, roots, result.environment, asked.link_mode)
     marker = {"asked": digest, "warnings": result.warnings}
     view, switched = materialise(project, store, lock, data.decode("utf-8", "replace"), wanted, plan, marker)
-    return replace(result, view=view, changed=switched or result.changed)
+    return result._replace(view=view, changed=switched or result.changed)
 
 
 def _roots(manifest: "Manifest", asked: Asked) -> tuple[str, ...]:

@@ -1,0 +1,82 @@
+"""From solutions to the Lock: each artifact once, nothing of the machine that solved."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from gpuenv.lock import inputs_of
+from gpuenv.model.answer import Pin, Solution
+from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
+from gpuenv.model.manifest import Index
+from gpuenv.workflow.project import Project
+from gpuenv.workflow.route import Routes
+
+__all__ = ["assembled"]
+
+
+def assembled(project: Project, routes: Routes, solutions: Mapping[str, Solution], exclude_newer: str | None) -> Lock:
+    """The Lock of one solution a target. Files of one name and two digests are told apart by `NAME#digest`."""
+    artifacts: dict[tuple[str, str], LockedArtifact] = {}
+    for target, solution in solutions.items():
+        urls = routes.urls(target)
+        for pin in solution.pins.values():
+            artifact = _artifact(project, routes, pin, urls)
+            artifacts[artifact.filename, artifact.sha256] = artifact
+    twins = Counter(filename for filename, _ in artifacts)
+    identities = {
+        (filename, sha256): filename if twins[filename] == 1 else f"{filename}#{sha256[:8]}"
+        for filename, sha256 in artifacts
+    }
+    used = sorted({artifact.index for artifact in artifacts.values() if artifact.index})
+    return Lock(
+        inputs=inputs_of(project.manifest),
+        exclude_newer=exclude_newer,
+        indexes=tuple(_index(project, routes.by_name[name]) for name in used),
+        artifacts={identities[key]: artifact for key, artifact in artifacts.items()},
+        targets={name: _target(project, name, solution, identities) for name, solution in solutions.items()},
+    )
+
+
+def _index(project: Project, index: Index) -> LockedIndex:
+    """The default index stays nameless: every machine has its own."""
+    return LockedIndex(index.name, None if index is project.default_index else index.public_location, index.folder)
+
+
+def _target(project: Project, name: str, solution: Solution, identities: Mapping[tuple[str, str], str]) -> LockedTarget:
+    packages = {
+        pin.name: LockedPackage(
+            pin.name, identities[pin.wheel.filename, pin.wheel.sha256 or ""], pin.requires, pin.extras
+        )
+        for pin in solution.pins.values()
+    }
+    roots = {root: keys for root, keys in solution.roots.items() if keys}
+    return LockedTarget(project.manifest.targets[name], roots, packages)
+
+
+def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str]) -> LockedArtifact:
+    wheel = pin.wheel
+    url = wheel.url
+    if pin.index is None:
+        url = _as_written(project, url, urls.get(pin.name))
+    elif routes.by_name[pin.index].folder:
+        folder = project.root / routes.by_name[pin.index].location
+        url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
+    version = wheel.filename.split("-")[1]
+    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, wheel.sha256 or "", wheel.size or 0)
+
+
+def _as_written(project: Project, url: str, written: str | None) -> str:
+    """A direct URL; a wheel inside the project's folder by its relative path, so that no machine's path is locked."""
+    if written is not None and "://" not in written:
+        return written
+    if url.startswith("file:"):
+        path = _path_of(url)
+        if path.is_relative_to(project.root.resolve()):
+            return path.relative_to(project.root.resolve()).as_posix()
+    return url
+
+
+def _path_of(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path)).resolve()
