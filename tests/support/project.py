@@ -147,7 +147,7 @@ class Project:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
     ) -> Result:
-        """Run `gpuenv …` in the project's folder, which must end with this exit code (None: any), without a traceback."""
+        """Run `gpuenv …` in the project's folder; it must end with this exit code (None: any), without a traceback."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=cwd or self.root,
