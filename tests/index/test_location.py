@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.index import default_index, redact
+from gpuenv.index import default_index
+from gpuenv.model.url import redact
 
 FAR = "https://index.example/simple/"
 

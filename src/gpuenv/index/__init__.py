@@ -4,7 +4,6 @@ Importing this package is cheap: the HTTP library, asyncio and TLS come in when 
 """
 
 from gpuenv.index.client import IndexClient
-from gpuenv.index.credentials import redact
 from gpuenv.index.location import default_index
 
-__all__ = ["IndexClient", "default_index", "redact"]
+__all__ = ["IndexClient", "default_index"]

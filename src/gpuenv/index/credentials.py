@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from gpuenv.model.manifest import Index
 
-__all__ = ["Credentials", "Login", "Origin", "origin_of", "redact", "split_login"]
+__all__ = ["Credentials", "Login", "Origin", "origin_of", "split_login"]
 
 Origin = tuple[str, str, int]
 _PORTS = {"http": 80, "https": 443}
@@ -53,12 +53,6 @@ def split_login(url: str) -> tuple[str, Login | None]:
         return url, None
     user, _, password = info.partition(":")
     return urlunsplit(parts._replace(netloc=host)), Login(unquote(user), unquote(password))
-
-
-def redact(url: str) -> str:
-    """The URL as a message may show it: no user information, no query (signatures live there), no fragment."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 class Credentials:

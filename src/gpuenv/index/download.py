@@ -14,10 +14,10 @@ import aiohttp
 
 from gpuenv.errors import IntegrityError, NetworkError, StoreError
 from gpuenv.index.cache import IndexCache, url_key
-from gpuenv.index.credentials import redact
 from gpuenv.index.http import Http, Interrupted
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.manifest import Index
+from gpuenv.model.url import redact
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -21,8 +21,9 @@ from yarl import URL
 
 from gpuenv import __version__
 from gpuenv.errors import NetworkError, OfflineError
-from gpuenv.index.credentials import Credentials, Login, origin_of, redact
+from gpuenv.index.credentials import Credentials, Login, origin_of
 from gpuenv.model.manifest import Index
+from gpuenv.model.url import redact
 
 __all__ = ["Answer", "Http", "Interrupted"]
 

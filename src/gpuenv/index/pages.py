@@ -9,12 +9,13 @@ import msgspec
 
 from gpuenv.errors import NetworkError
 from gpuenv.index.cache import IndexCache, PageEntry, url_key
-from gpuenv.index.credentials import redact, split_login
+from gpuenv.index.credentials import split_login
 from gpuenv.index.folder import FolderIndex, path_of
 from gpuenv.index.http import Http
 from gpuenv.index.simple import ACCEPT, BadPage, read_html, read_json, read_page
 from gpuenv.model.distribution import Page
 from gpuenv.model.manifest import Index
+from gpuenv.model.url import redact
 from gpuenv.model.version import normal_name
 
 __all__ = ["Pages"]

@@ -10,7 +10,7 @@ import msgspec
 
 from gpuenv.errors import NetworkError, UsageError
 from gpuenv.index.cache import IndexCache, UrlDigest, url_key
-from gpuenv.index.credentials import Credentials, redact
+from gpuenv.index.credentials import Credentials
 from gpuenv.index.download import Downloads, copy_file
 from gpuenv.index.folder import file_digest, path_of
 from gpuenv.index.http import Http
@@ -19,6 +19,7 @@ from gpuenv.index.pages import Pages
 from gpuenv.index.simple import split_wheel
 from gpuenv.model.distribution import Metadata, Page, WheelFile
 from gpuenv.model.manifest import Index
+from gpuenv.model.url import redact
 
 __all__ = ["Session"]
 

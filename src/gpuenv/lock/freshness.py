@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from gpuenv.lock.encode import facts_of
 from gpuenv.model.lock import Lock
-from gpuenv.model.manifest import Index, Manifest, Source, without_credentials
+from gpuenv.model.manifest import Index, Manifest, Source
 from gpuenv.model.requirement import Requirement
+from gpuenv.model.url import without_credentials
 
 __all__ = ["inputs_of", "why_stale"]
 

@@ -5,12 +5,13 @@ from collections.abc import Collection
 from gpuenv.errors import ManifestError
 from gpuenv.manifest.indexes import decode_indexes, decode_sources
 from gpuenv.manifest.instants import decode_exclude_newer
-from gpuenv.manifest.node import Document, Node, nearest, redacted
+from gpuenv.manifest.node import Document, Node, nearest
 from gpuenv.manifest.project import Project, decode_groups, decode_project
 from gpuenv.manifest.targets import DEFAULT_TARGET, decode_python, decode_target
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.target import Target
+from gpuenv.model.url import redacted
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["SETTINGS_KEYS", "decode"]

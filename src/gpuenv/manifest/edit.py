@@ -11,9 +11,10 @@ from typing import Any
 
 from gpuenv.errors import ManifestError, UsageError
 from gpuenv.manifest.decode import decode
-from gpuenv.manifest.node import nearest, redacted
+from gpuenv.manifest.node import nearest
 from gpuenv.model.requirement import InvalidRequirement, Requirement, parse_requirement
 from gpuenv.model.target import Target
+from gpuenv.model.url import redacted
 from gpuenv.model.version import normal_name
 from gpuenv.toml.edit import Editor
 from gpuenv.toml.read import SyntaxProblem, parse

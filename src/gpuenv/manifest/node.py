@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from gpuenv.errors import ManifestError
 from gpuenv.model.requirement import InvalidRequirement, Requirement, parse_requirement
+from gpuenv.model.url import redacted
 from gpuenv.model.version import normal_name
 from gpuenv.toml.locate import KeyPath, locate
 from gpuenv.toml.write import key as toml_key
 
-__all__ = ["Document", "Node", "nearest", "redacted"]
+__all__ = ["Document", "Node", "nearest"]
 
 _Decoded = TypeVar("_Decoded")
-_USERINFO = re.compile(r"(?<=://)[^\s\"']*@")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 _KINDS = {
     str: "a string",
@@ -34,11 +34,6 @@ def nearest(word: str, known: Iterable[str]) -> tuple[str, ...]:
     if close:
         return (f"did you mean `{close[0]}`?",)
     return ("known: " + ", ".join(f"`{choice}`" for choice in choices),) if choices else ()
-
-
-def redacted(text: str) -> str:
-    """The text with user names and passwords of URLs replaced, fit to be shown."""
-    return _USERINFO.sub("***@", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.target import Target
+from gpuenv.model.url import without_credentials
 
-__all__ = ["DEFAULT_INDEX", "Index", "Manifest", "Source", "without_credentials"]
+__all__ = ["DEFAULT_INDEX", "Index", "Manifest", "Source"]
 
 DEFAULT_INDEX = "default"
-
-
-def without_credentials(url: str) -> str:
-    """The URL without user name and password (RFC 3986, userinfo)."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 @dataclass(frozen=True, slots=True)

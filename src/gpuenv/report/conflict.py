@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gpuenv.errors import NoSolution
-from gpuenv.manifest.node import redacted
 from gpuenv.model.answer import Conflict, Demand, Refusal
 from gpuenv.model.target import SUPPORTED_PYTHONS
+from gpuenv.model.url import redacted
 from gpuenv.model.version import InvalidSpecifier, parse_specifier
 
 __all__ = ["no_solution"]

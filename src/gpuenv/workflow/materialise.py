@@ -10,9 +10,10 @@ from urllib.parse import urldefrag
 
 from gpuenv.errors import StoreError
 from gpuenv.model.lock import Lock, LockedArtifact
-from gpuenv.model.manifest import Index, Manifest, without_credentials
+from gpuenv.model.manifest import Index, Manifest
 from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
+from gpuenv.model.url import without_credentials
 from gpuenv.store.store import Store
 from gpuenv.view.build import build_view
 from gpuenv.view.generations import record_generation
