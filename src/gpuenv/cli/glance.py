@@ -19,10 +19,10 @@ from gpuenv.workflow.sync import Asked, SyncResult, up_to_date
 
 __all__ = ["glance"]
 
-_SWITCHES = ("--quiet", "-q", "--offline", "--no-progress")
-_VALUES = ("--project", "--store", "--cache-dir", "--target")
-# variables that mean flags which only the app understands
-_VARIABLES = ("GPUENV_PYTHON", "UV_PYTHON", "GPUENV_LINK_MODE")
+# A lock that is known to be fresh is the same lock for --locked and for --frozen.
+_SWITCHES = ("--quiet", "-q", "--offline", "--no-progress", "--locked", "--frozen")
+_VALUES = ("--project", "--store", "--cache-dir", "--target", "--python", "--link-mode")
+_NOT_OF_LOCK = {"--locked", "--frozen", "--target", "--python", "--link-mode"}
 
 
 class _Call(NamedTuple):
@@ -35,13 +35,13 @@ class _Call(NamedTuple):
 def glance(arguments: Sequence[str]) -> int | None:
     """The exit code if the command was plain and found nothing to do, and was answered; None: ask the app."""
     call = _plain(list(arguments))
-    if call is None or any(name in os.environ for name in _VARIABLES):
+    if call is None:
         return None
     try:
         project = _project(call)
         if call.command == "lock":
             return None if known_fresh(project) is None else _say(call, "gpuenv.lock is up to date")
-        done = up_to_date(project, Asked(target=call.values.get("--target")))
+        done = up_to_date(project, _asked(call))
         if done is None:
             return None
         if call.command == "run":
@@ -70,7 +70,9 @@ def _plain(arguments: list[str]) -> _Call | None:
             break
         else:
             return None
-    if not command or (command == "run") != bool(arguments) or (command == "lock" and "--target" in values):
+    if not command or (command == "run") != bool(arguments) or {"--locked", "--frozen"} <= switches:
+        return None
+    if command == "lock" and _NOT_OF_LOCK & {*switches, *values}:
         return None
     return _Call(command, frozenset(switches), values, tuple(arguments))
 
@@ -83,6 +85,16 @@ def _project(call: _Call) -> Project:
         root=find(Path(folder or ".").absolute(), search=folder is None),
         store=(Path(store) if store else default_store()).absolute(),
         cache=(Path(cache) if cache else default_cache()).absolute(),
+    )
+
+
+def _asked(call: _Call) -> Asked:
+    """What the flags ask for, or else the variables that stand for them."""
+    variables = os.environ
+    return Asked(
+        target=call.values.get("--target"),
+        python=call.values.get("--python") or variables.get("GPUENV_PYTHON") or variables.get("UV_PYTHON") or None,
+        link_mode=call.values.get("--link-mode") or variables.get("GPUENV_LINK_MODE") or None,
     )
 
 

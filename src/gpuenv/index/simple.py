@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from html import unescape
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin
 
@@ -27,8 +28,10 @@ _ANCHOR = re.compile(r"<a\s" + _INSIDE, re.IGNORECASE)
 # how nearly every index writes an anchor; what does not look so is taken apart attribute by attribute
 _USUAL = re.compile(
     r'<a href="([^"#&%?<>]*/([^"#&%?/<>]++))#sha256=([0-9a-f]{64})"(?: data-requires-python="([^"<>]*+)")?'
+    r'(?: data-yanked="([^"<>]++)")?'  # not an empty one: a group that is left out would look the same
     r'(?: data-upload-time="([^"<>&]*+)")?(?: data-(?:dist-info|core)-metadata="sha256=([0-9a-f]{64})"){0,2}>'
 )
+_ANY_ANCHOR = re.compile(r"<a\s", re.IGNORECASE)
 _HEAD_TAG = re.compile(r"<(base|meta)\s" + _INSIDE, re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([^\s=>"'/]+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+)))?""")
 _FRAGMENT = re.compile(r"(?:^|&)sha256=([0-9a-fA-F]{64})(?:&|$)")
@@ -161,13 +164,32 @@ _unescape = lru_cache(maxsize=1024)(unescape)
 
 
 def _html_files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
+    usual = _USUAL.findall(text)
+    if len(usual) == len(_ANY_ANCHOR.findall(text)):
+        return _usual_files(usual, base, local)
+    return _files(text, base, local)
+
+
+def _usual_files(anchors: list[tuple[str, ...]], base: str, local: bool) -> Iterator[WheelFile]:
+    """The files of a page on which every anchor looks as usual: taken apart in one step."""
+    for link, filename, digest, python, yanked, uploaded, metadata in anchors:
+        whole = link.startswith("https://") and "@" not in link
+        yield WheelFile(
+            filename,
+            link if whole else _absolute(link, base, local),
+            digest,
+            None,
+            _unescape(python) if python else None,
+            uploaded or None,
+            _unescape(yanked) if yanked else None,
+            metadata or None,
+        )
+
+
+def _files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
     for anchor in _ANCHOR.finditer(text):
         if usual := _USUAL.match(text, anchor.start()):
-            link, filename, digest, python, uploaded, metadata = usual.groups()
-            python = _unescape(python) if python else None
-            yield WheelFile(
-                filename, _absolute(link, base, local), digest, None, python, uploaded or None, None, metadata
-            )
+            yield from _usual_files([usual.groups("")], base, local)
             continue
         values = _attributes(anchor.group(1))
         href = values.get("href", "").strip()
@@ -218,7 +240,7 @@ class _Grouper:
 
     def __init__(self, name: str) -> None:
         self.name = normal_name(name)
-        self.wheels: dict[Version, list[WheelFile]] = {}
+        self.wheels: dict[str, list[WheelFile]] = {}
         self.sdists: set[Version] = set()
         self.skipped = 0
         self._names: dict[str, bool] = {}
@@ -226,20 +248,37 @@ class _Grouper:
 
     def add(self, file: WheelFile) -> None:
         filename = file.filename
-        wheel = filename.endswith(".whl")
-        version = self._of_wheel(filename) if wheel else self._of_sdist(filename)
-        if version is None or not file.url:
-            self.skipped += 1
-        elif wheel:
-            self.wheels.setdefault(version, []).append(file)
+        if not filename.endswith(".whl"):
+            version = self._of_sdist(filename) if file.url else None
+            if version is not None:
+                self.sdists.add(version)
         else:
-            self.sdists.add(version)
+            parts = filename.split("-")
+            text = parts[1] if len(parts) > 1 else ""
+            known = self.wheels.get(text)
+            if known is None and (version := self._version(text)) is not None:
+                known = self.wheels[text] = []
+            else:
+                version = self._versions[text]
+            if known is None or not file.url or not self._is_wheel(filename, parts):
+                version = None
+            else:
+                known.append(file)
+        self.skipped += version is None
 
-    def _of_wheel(self, filename: str) -> Version | None:
-        parts = filename.split("-")
+    def releases(self) -> dict[Version, list[WheelFile]]:
+        """The wheels by version, newest first; two ways to write a version are one version."""
+        found: dict[Version, list[WheelFile]] = {version: [] for version in self.sdists}
+        for text, files in self.wheels.items():
+            version = self._versions[text]
+            if version is not None and files:
+                found.setdefault(version, []).extend(files)
+        return dict(sorted(found.items(), key=itemgetter(0), reverse=True))
+
+    def _is_wheel(self, filename: str, parts: list[str]) -> bool:
         if not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())) or "/" in filename or "\\" in filename:
-            return None
-        return self._version(parts[1]) if self._named(parts[0]) else None
+            return False
+        return self._named(parts[0])
 
     def _of_sdist(self, filename: str) -> Version | None:
         found = _SDIST.match(filename)
@@ -270,8 +309,8 @@ def group(files: Iterable[WheelFile], name: str, index: str) -> Page:
     grouper = _Grouper(name)
     for file in files:
         grouper.add(file)
-    versions = sorted(grouper.wheels.keys() | grouper.sdists, reverse=True)
     releases = tuple(
-        Release(str(version), tuple(grouper.wheels.get(version, ())), version in grouper.sdists) for version in versions
+        Release(str(version), tuple(wheels), version in grouper.sdists)
+        for version, wheels in grouper.releases().items()
     )
     return Page(grouper.name, index, releases, grouper.skipped)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class WheelFile(msgspec.Struct, frozen=True, array_like=True):
+class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One wheel on an index page (PEP 503, 592, 658, 691, 700, 714), or a wheel named by a direct URL.
 
     url: absolute, without credentials; `file://` for wheels in folders.
@@ -48,7 +48,7 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True):
         return self.sha256 or self.url
 
 
-class Release(msgspec.Struct, frozen=True, array_like=True):
+class Release(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of a distribution on one page: its wheels, and whether a source distribution exists.
 
     version: canonical text (PEP 440).
@@ -59,7 +59,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True):
     sdist: bool = False
 
 
-class Page(msgspec.Struct, frozen=True, array_like=True):
+class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the indexes know about one name: releases, newest first. No releases: no index knows the name.
 
     index: name of the index that served the page, "" where none did.
@@ -72,7 +72,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True):
     skipped: int = 0
 
 
-class Metadata(msgspec.Struct, frozen=True, array_like=True):
+class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The part of a wheel's core metadata (PEP 566, 643) that a solve needs.
 
     requires: Requires-Dist lines that may apply without any extra.
