@@ -3,7 +3,7 @@
 import pytest
 
 from gpuenv.cli.glance import glance
-from tests.support.project import HERE, Project, target
+from tests.support.project import HERE, PYTHON, Project, target
 
 # `--verbose` is a flag that the glance leaves to the app
 APP = "--verbose"
@@ -17,6 +17,9 @@ APP = "--verbose"
         ["sync", "--target", "here"],
         ["sync", "--target=gpu"],
         ["--quiet", "sync"],
+        ["sync", "--locked"],
+        ["sync", "--frozen", "--link-mode", "copy"],
+        ["sync", "--python", PYTHON],
         ["run", "python", "-c", "import sys; print(sys.prefix)"],
         ["run", "--target", "here", "--", "sh", "-c", "echo $VIRTUAL_ENV; exit 3"],
         ["run", "nothing-of-this-name"],
@@ -26,8 +29,8 @@ APP = "--verbose"
 def test_glance_and_app_agree(arguments: list[str], project: Project) -> None:
     """Where there is nothing to do both say the same words, on the same streams, with the same exit code."""
     project.write([], targets=HERE + target("gpu", 'gpu = ["sm_90"]'), more='[build-system]\nrequires = ["x"]\n')
-    chosen = [word for word in arguments if "target" in word or word in ("here", "gpu")]
-    project.run("sync", *chosen)
+    asked = ("--target", "--target=gpu", "here", "--link-mode", "copy", "--python", PYTHON)
+    project.run("sync", *(word for word in arguments if word in asked))
     place = next(place for place, word in enumerate(arguments) if word in ("lock", "sync", "run"))
     fast = project.run(*arguments, rc=None)
     slow = project.run(*arguments[:place], APP, *arguments[place:], rc=None)
@@ -42,7 +45,9 @@ def test_glance_and_app_agree(arguments: list[str], project: Project) -> None:
         ["--help"],
         ["lock", "--check"],
         ["lock", "--target", "here"],
-        ["sync", "--frozen"],
+        ["lock", "--locked"],
+        ["lock", "--python", PYTHON],
+        ["sync", "--frozen", "--locked"],
         ["sync", "--json"],
         ["sync", "more"],
         ["sync", "--target"],
