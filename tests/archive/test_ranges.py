@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.archive.ranges import MEMBER_LIMIT, MissingRange, SparseFile, read_small_member
+from gpuenv.archive.ranges import MEMBER_LIMIT, MissingRange, SmallMember, SparseFile
 from gpuenv.errors import ArchiveError
 from tests.support.wheels import make_wheel
 
@@ -52,7 +52,7 @@ def test_member_is_read_with_few_ranges(tmp_path: Path) -> None:
     asked = 0
     while True:
         try:
-            body = read_small_member(file, is_metadata)
+            body = SmallMember(file, is_metadata).read()
             break
         except MissingRange as missing:
             asked += 1
@@ -67,12 +67,12 @@ def test_damaged_archives_are_refused(tmp_path: Path) -> None:
     """No end record, a damaged member and a member of the wrong number are ArchiveErrors."""
     data = bytearray(make_wheel(tmp_path, "foo", stored=True).read_bytes())
     with pytest.raises(ArchiveError, match="cannot be read"):
-        read_small_member(io.BytesIO(bytes(data[:-30])), is_metadata)
+        SmallMember(io.BytesIO(bytes(data[:-30])), is_metadata).read()
     data[data.index(b"Name: foo")] = ord("X")
     with pytest.raises(ArchiveError, match="CRC"):
-        read_small_member(io.BytesIO(bytes(data)), is_metadata)
+        SmallMember(io.BytesIO(bytes(data)), is_metadata).read()
     with pytest.raises(ArchiveError, match="no members"):
-        read_small_member(io.BytesIO(bytes(data)), lambda name: name == "elsewhere")
+        SmallMember(io.BytesIO(bytes(data)), lambda name: name == "elsewhere").read()
 
 
 def test_large_members_are_refused() -> None:
@@ -81,4 +81,4 @@ def test_large_members_are_refused() -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.dist-info/METADATA", bytes(MEMBER_LIMIT + 1))
     with pytest.raises(ArchiveError, match="too large"):
-        read_small_member(packed, is_metadata)
+        SmallMember(packed, is_metadata).read()

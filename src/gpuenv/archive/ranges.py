@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from gpuenv.errors import ArchiveError
 
-__all__ = ["MissingRange", "SparseFile", "read_small_member"]
+__all__ = ["MissingRange", "SmallMember", "SparseFile"]
 
 MEMBER_LIMIT = 16 << 20
 # a local header repeats the name and may bring extra fields of its own
@@ -97,27 +97,49 @@ class SparseFile(io.RawIOBase):
         return True
 
 
-def read_small_member(file: io.RawIOBase | io.BufferedIOBase, wanted: Callable[[str], bool]) -> bytes:
-    """The bytes of the one member whose name is `wanted`, its CRC checked.
+class SmallMember:
+    """The one member of a ZIP whose name is `wanted`. Its place is looked up once, however often bytes are missing."""
 
-    Raises MissingRange for a SparseFile that does not hold enough, ArchiveError for a damaged archive, for no such
-    member, for several, and for one above 16 MiB.
-    """
-    try:
-        with zipfile.ZipFile(file) as archive:
-            found = [info for info in archive.infolist() if wanted(info.filename)]
-            if len(found) != 1:
-                raise ArchiveError(f"the archive has {len(found) or 'no'} members where exactly one is needed")
-            info = found[0]
-            if max(info.file_size, info.compress_size) > MEMBER_LIMIT:
-                raise ArchiveError(f"{info.filename} is too large")
-            if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ArchiveError(f"{info.filename} is packed in a way that wheels are not")
-            if isinstance(file, SparseFile):
+    def __init__(self, file: io.RawIOBase | io.BufferedIOBase, wanted: Callable[[str], bool]) -> None:
+        self._file = file
+        self._wanted = wanted
+        self._found: tuple[zipfile.ZipFile, zipfile.ZipInfo] | None = None
+
+    def read(self) -> bytes:
+        """Its bytes, their CRC checked.
+
+        Raises MissingRange for a SparseFile that does not hold enough, ArchiveError for a damaged archive, for no such
+        member, for several, and for one above 16 MiB.
+        """
+        try:
+            if self._found is None:
+                self._found = self._find()
+            archive, info = self._found
+            if isinstance(self._file, SparseFile):
                 # ask for the whole member at once, not for a header and then its data
                 start = info.header_offset
-                file.need(start, start + _HEADER + len(info.orig_filename) + info.compress_size)
+                self._file.need(start, start + _HEADER + len(info.orig_filename) + info.compress_size)
             with archive.open(info) as member:
                 return member.read(MEMBER_LIMIT)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error, zlib.error) as error:
-        raise ArchiveError(f"the archive cannot be read: {error}") from None
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            NotImplementedError,
+            EOFError,
+            struct.error,
+            zlib.error,
+        ) as error:
+            raise ArchiveError(f"the archive cannot be read: {error}") from None
+
+    def _find(self) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
+        archive = zipfile.ZipFile(self._file)
+        found = [info for info in archive.infolist() if self._wanted(info.filename)]
+        if len(found) != 1:
+            raise ArchiveError(f"the archive has {len(found) or 'no'} members where exactly one is needed")
+        info = found[0]
+        if max(info.file_size, info.compress_size) > MEMBER_LIMIT:
+            raise ArchiveError(f"{info.filename} is too large")
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ArchiveError(f"{info.filename} is packed in a way that wheels are not")
+        return archive, info

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -53,19 +54,27 @@ def url_key(url: str, user: str = "") -> str:
 class Bucket(Generic[T]):
     """Values of one type in one folder, by key. The folder's name carries the version of the format."""
 
-    def __init__(self, folder: Path, kind: type[T]) -> None:
+    def __init__(self, folder: Path, kind: type[T], writer: ThreadPoolExecutor) -> None:
         self.folder = folder
         self._decoder = msgspec.msgpack.Decoder(kind)
+        self._writer = writer
+        self._unwritten: dict[str, T] = {}
 
     def load(self, key: str) -> T | None:
         """The value, or None where there is none or none that can be read."""
+        if key in self._unwritten:
+            return self._unwritten[key]
         try:
             return self._decoder.decode((self.folder / f"{key}.msgpack").read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
     def save(self, key: str, value: T) -> None:
-        """Write the value; what the disk says against it is ignored."""
+        """Write the value, aside from whoever waits for the network; what the disk says against it is ignored."""
+        self._unwritten[key] = value
+        self._writer.submit(self._write, key, value)
+
+    def _write(self, key: str, value: T) -> None:
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             new = self.folder / f".{key[:16]}-{secrets.token_hex(6)}"
@@ -74,6 +83,8 @@ class Bucket(Generic[T]):
                 os.replace(new, self.folder / f"{key}.msgpack")  # noqa: PTH105 - one call, one name
             except OSError:
                 new.unlink(missing_ok=True)
+        if self._unwritten.get(key) is value:
+            del self._unwritten[key]
 
 
 class IndexCache:
@@ -81,12 +92,17 @@ class IndexCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.pages = Bucket(folder / "index-v1", PageEntry)
-        self.metadata = Bucket(folder / "metadata-v1", Metadata)
-        self.sizes = Bucket(folder / "sizes-v1", int)  # of what a digest names: for indexes that state none
-        self.files = Bucket(folder / "files-v1", FileDigest)
-        self.urls = Bucket(folder / "urls-v1", UrlDigest)
+        self._writer = writer = ThreadPoolExecutor(1, thread_name_prefix="index-cache")
+        self.pages = Bucket(folder / "index-v1", PageEntry, writer)
+        self.metadata = Bucket(folder / "metadata-v1", Metadata, writer)
+        self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none
+        self.files = Bucket(folder / "files-v1", FileDigest, writer)
+        self.urls = Bucket(folder / "urls-v1", UrlDigest, writer)
         self.wheels = folder / "wheels-v1"
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        self._writer.shutdown(wait=True)
 
     def wheel(self, sha256: str) -> Path | None:
         """A wheel that had to be downloaded whole, if it still is there."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from gpuenv.archive.ranges import read_small_member
+from gpuenv.archive.ranges import SmallMember
 from gpuenv.errors import ArchiveError, NetworkError
 from gpuenv.index.cache import FileDigest, IndexCache, url_key
 from gpuenv.index.metadata import check_identity, parse_metadata
@@ -32,7 +32,7 @@ def wheel_metadata(path: Path, filename: str) -> Metadata:
     """The metadata inside a wheel on this disk."""
     try:
         with path.open("rb") as file:
-            body = read_small_member(file, is_metadata)
+            body = SmallMember(file, is_metadata).read()
     except OSError as error:
         raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
     except ArchiveError as error:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from gpuenv.archive.ranges import MissingRange, SparseFile, read_small_member
+from gpuenv.archive.ranges import MissingRange, SmallMember, SparseFile
 from gpuenv.errors import ArchiveError, IntegrityError
 from gpuenv.index.cache import IndexCache
 from gpuenv.index.download import Downloads
@@ -97,9 +97,10 @@ class Ladder:
             self._cache.sizes.save(wheel.sha256, total)
         file = SparseFile(total)
         file.add(start, answer.body)
+        member = SmallMember(file, is_metadata)
         while True:
             try:
-                return read_small_member(file, is_metadata)
+                return member.read()
             except MissingRange as missing:
                 start, stop = missing.start, max(missing.stop, min(total, missing.start + STEP))
             if file.held + stop - start > RANGES_LIMIT:

@@ -58,6 +58,7 @@ class Session:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._downloads.close()
         await self._http.close()
+        await asyncio.to_thread(self._cache.close)
 
     async def _once(self, key: tuple[str, ...], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to a question, asked once a session; failures are forgotten, so that they can be asked again."""
