@@ -15,7 +15,7 @@ import pytest
 
 from gpuenv.errors import ArchiveError, StoreError
 from gpuenv.model.stored import EntryPoint, StoredObject, decode_listing
-from gpuenv.store import store as store_module
+from gpuenv.store import commit
 from gpuenv.store.store import Store
 from gpuenv.store.tree import TreeFile, tree_hash
 from gpuenv.store.unpack import MTIME
@@ -229,7 +229,7 @@ def test_a_full_disk_is_a_store_error(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(directory: Path) -> None:
         raise OSError(28, "No space left on device", str(directory))
 
-    monkeypatch.setattr(store_module, "sync_filesystem", full)
+    monkeypatch.setattr(commit, "sync_filesystem", full)
     store = Store(tmp_path / "store")
     with pytest.raises(StoreError) as caught:
         ingest(store, demo(tmp_path))

@@ -17,11 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpuenv.archive.staging import staging, sweep
-from gpuenv.archive.wheel import open_wheel
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject, decode_object
-from gpuenv.store.commit import publish, sync_filesystem
-from gpuenv.store.unpack import unpack_object
 
 __all__ = ["OriginPaths", "Staged", "Store"]
 
@@ -101,6 +98,9 @@ class Store:
         self, wheel: Path, *, sha256: str, name: str, version: str, origin_paths: OriginPaths
     ) -> Iterator[Staged]:
         """Like `ingest` up to the moment of becoming visible: several staged wheels share one costly `publish`."""
+        from gpuenv.archive.wheel import open_wheel  # what only a new object needs is imported for it alone
+        from gpuenv.store.unpack import unpack_object
+
         with self._reported(f"cannot unpack {wheel.name}"):
             if not self._swept:
                 self._swept = True
@@ -116,6 +116,8 @@ class Store:
         """Make staged wheels visible, all behind one flush of the file system."""
         if not staged:
             return
+        from gpuenv.store.commit import publish, sync_filesystem
+
         with self._reported("cannot write to the store"):
             sync_filesystem(self.root)
             for one in staged:

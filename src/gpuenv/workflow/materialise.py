@@ -1,6 +1,5 @@
 """From a plan to `.venv`: fetch what the store lacks, link a view, record the generation, switch."""
 
-import asyncio
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -58,6 +57,8 @@ def materialise(
 
 
 def _fetch(project: Project, store: Store, lock: Lock, plan: Plan) -> None:
+    import asyncio  # dear to import, and most syncs have everything at hand
+
     from gpuenv.workflow.fetch import fetch
 
     async def run() -> None:
