@@ -96,6 +96,23 @@ def test_one_question_each() -> None:
     assert max(memory.asked.values()) <= 2
 
 
+class Hiccup(Memory):
+    """A client that fails the first question of each kind and answers the second."""
+
+    async def _ask(self, key: str) -> None:
+        await super()._ask(key)
+        if self.asked[key] == 1 and any(part in key for part in ("page b", "metadata c-3.0")):
+            raise NetworkError(f"{key} had a hiccup")
+
+
+def test_a_failure_that_passes_is_none() -> None:
+    """What failed when it was guessed at, and came when it was needed, keeps nothing from being solved."""
+    memory = Hiccup(world_of(WORLD, {}))
+    found = answer(memory, HEAD + 'dependencies = ["a"]\n' + TARGETS)
+    assert versions(found, "new") == {"a": "2.0", "b": "1.0", "c": "3.0"}
+    assert memory.asked["page b"] > 1
+
+
 def test_targets_share_versions_whatever_their_order() -> None:
     """A version chosen for one target is preferred in the next, so that order in the manifest means nothing."""
     world = world_of({"a": {"1.0": {}, "2.0": {"requires-python": "<3.12"}}}, {})

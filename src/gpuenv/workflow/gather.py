@@ -57,6 +57,7 @@ class Gatherer:
 
     async def fill(self, task: Task, missing: Missing) -> None:
         """Gather what a solve lacked, and outward from there; raises what kept the first of it from being had."""
+        self._known.failed.clear()  # what failed before is asked for again, and may come this time
         wave = _Wave(self, [task])
         for name in missing.pages:
             wave.want_page(task.target.name, name)
