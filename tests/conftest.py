@@ -9,6 +9,11 @@ from tests.support.project import Project
 from tests.support.simple_server import SimpleServer
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: packed bytes may hold the time, and every worker must collect the same names."""
+    return f"{len(val)}B" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def server() -> Iterator[SimpleServer]:
     """A loopback index."""

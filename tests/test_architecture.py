@@ -30,15 +30,17 @@ ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 # What may be imported in one place only; several places need a reason.
 DOORS = {
     "aiohttp": {"index"},
+    "backports": {"archive"},  # backports.zstd
     "click": {"cli"},
+    "compression": {"archive"},  # the same in the standard library, from Python 3.14 on
     "ctypes": {"host", "store"},  # store: renameat2 and syncfs have no other door
     "distlib": {"index"},
-    "elftools": {"binaries"},
     "filelock": {"store"},
     "installer": {"view"},
     "isal": {"archive"},
     "keyring": {"index"},
-    "msgspec": {"model", "index", "store"},  # structs where decoding speed matters, and the caches that decode them
+    # structs where decoding speed matters, and the caches that decode them; binaries: the MessagePack in a .kpack
+    "msgspec": {"model", "index", "store", "binaries"},
     "networkx": {"report"},
     "packaging": {"model"},
     "platformdirs": {"workflow"},
@@ -50,7 +52,7 @@ DOORS = {
     "typer": {"cli"},
     "yarl": {"index"},  # aiohttp's own URLs
 }
-IMPORTED_AS = {"pyelftools": "elftools"}
+IMPORTED_AS = {"backports.zstd": "backports"}
 
 PURE = {"model", "solve", "lock", "manifest", "toml", "report"}
 OUTSIDE = {

@@ -11,6 +11,8 @@ GpuenvError                 exit 2   something unexpected
 +-- StaleLock               exit 1   gpuenv.lock does not answer pyproject.toml
 +-- IntegrityError          exit 1   bytes are not what the index or the lock says
 +-- ArchiveError            exit 1   an archive is damaged or tries something it must not
++-- BinaryError             exit 1   a binary is damaged, or says what cannot be
++-- Unserved                exit 1   a GPU is not served by what was inspected
 +-- Misfit                  exit 1   this machine does not fit the target
 |   +-- InterpreterMissing  exit 1   no interpreter of the target's Python
 +-- Occupied                exit 1   something that gpuenv did not make is in the way
@@ -97,6 +99,20 @@ class ArchiveError(GpuenvError):
 
     exit_code = 1
     kind = "archive"
+
+
+class BinaryError(GpuenvError):
+    """A binary is damaged, or says what cannot be."""
+
+    exit_code = 1
+    kind = "binary"
+
+
+class Unserved(GpuenvError):
+    """A GPU is not served by what was inspected."""
+
+    exit_code = 1
+    kind = "unserved"
 
 
 class Misfit(GpuenvError):

@@ -173,7 +173,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "unknown flags": (lambda: both(6, 8, struct.pack("<H", 0x10)), "do not use"),
     "bzip2": (lambda: plain("a.py", method=zipfile.ZIP_BZIP2), "neither stored nor deflated"),
     "lzma": (lambda: plain("a.py", method=zipfile.ZIP_LZMA), "neither stored nor deflated|do not use"),
+    "zstd": (lambda: both(8, 10, struct.pack("<H", 93)), "method 93, zstd"),
     "duplicate": (duplicated, "one file"),
+    "duplicate of one letter": (lambda: plain("a", "b").replace(b"b", b"a"), "one file"),
     "wrong count": (counted_wrong, "counts 1 entries"),
     "overlap": (overlapping, "hide or overlap|overlaps the next"),
     "impossible ratio": (lying_size, "decompression bomb"),
@@ -245,3 +247,20 @@ def test_harmless_comments_and_directories_pass(tmp_path: Path) -> None:
     wheel.write_bytes(patched(data, end(data) + 20, struct.pack("<H", 5)) + b"hello")
     with open_wheel(wheel) as archive:
         assert [member.name for member in archive.members] == ["a/b.py"]
+
+
+def test_a_directory_of_too_many_entries_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that is too long, or holds many more entries than are said to be there, is refused before parsing."""
+    wheel = tmp_path / "many.whl"
+    names = [f"{number}.py" for number in range(20)]
+    data = plain(*names)
+    monkeypatch.setattr("gpuenv.archive.zipdirectory.MAX_MEMBERS", 9)
+    wheel.write_bytes(data)
+    with pytest.raises(ArchiveError, match="it has 20 entries"):
+        open_wheel(wheel)
+    wheel.write_bytes(patched(data, end(data) + 8, struct.pack("<HH", 1, 1)))
+    with pytest.raises(ArchiveError, match="more than 9 entries"):
+        open_wheel(wheel)
+    monkeypatch.setattr("gpuenv.archive.zipdirectory.MAX_DIRECTORY", 99)
+    with pytest.raises(ArchiveError, match="its directory takes"):
+        open_wheel(wheel)

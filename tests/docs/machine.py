@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.binaries import bundle, fatbin, library
 from tests.support.simple_server import SimpleServer
 from tests.support.wheels import make_wheel
 
@@ -31,6 +32,8 @@ PUBLIC = {
     ("torch", "2.12.0"): ["numpy"],
     ("loader", "0.1"): [],
     ("widget", "3.1"): [],
+    ("kernels", "1.4"): [],
+    ("kernels-cu13", "2.0"): [],
 }
 PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
 ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
@@ -38,7 +41,27 @@ _COMMANDS = {
     "pytest": {"pytest": "pytest:main"},
     "team-tools": {"team": "team_tools:main"},
 }
-_TAGS = {"widget": "py3-none-win_amd64"}
+_TAGS = {
+    "widget": "py3-none-win_amd64",
+    "kernels": "py3-none-manylinux_2_28_x86_64",
+    "kernels-cu13": "py3-none-manylinux_2_28_x86_64",
+}
+_CUDA = library(
+    "libkernels_cuda.so",
+    ["libcudart.so.13", "libc.so.6"],
+    sections=[(".nv_fatbin", fatbin(("sass", 80), ("sass", 90)) + fatbin(("sass", 80), ("ptx", 90)))],
+)
+_BINARIES: dict[str, dict[str, bytes | str]] = {
+    "kernels": {
+        "kernels/lib/libkernels_cuda.so": _CUDA,
+        "kernels/lib/libkernels_rocm.so": library(
+            "libkernels_rocm.so",
+            ["libamdhip64.so.7", "libc.so.6"],
+            sections=[(".hip_fatbin", bundle("gfx90a:xnack-", "gfx942", "gfx11-generic"))],
+        ),
+    },
+    "kernels-cu13": {"kernels_cu13/lib/libkernels_cuda.so": _CUDA},
+}
 _MAIN = "def main() -> None:\n    print('1 passed')\n"
 
 
@@ -129,7 +152,9 @@ def machine(root: Path) -> Iterator[Machine]:
             for (name, version), requires in offered.items():
                 module = name.replace("-", "_")
                 commands = _COMMANDS.get(name)
-                files = {f"{module}/__init__.py": f'__version__ = "{version}"\n{_MAIN if commands else ""}'}
+                files = _BINARIES.get(name, {}) | {
+                    f"{module}/__init__.py": f'__version__ = "{version}"\n{_MAIN if commands else ""}'
+                }
                 wheel = make_wheel(
                     root / "wheels",
                     name,

@@ -8,7 +8,7 @@ import pytest
 from tests.support.project import Project
 
 DEAR = (
-    "aiohttp", "asyncio", "concurrent", "ctypes", "distlib", "email", "elftools", "filelock", "http",
+    "aiohttp", "asyncio", "concurrent", "ctypes", "distlib", "email", "filelock", "http",
     "installer", "isal", "keyring", "logging", "msgspec", "packaging", "pydantic", "resolvelib", "rich", "socket",
     "ssl", "tomlkit", "tomllib", "zipfile",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gpuenv.workflow.published import PublishedFacts
 from tests.live.conftest import TIMEOUT, Project
 
 pytestmark = pytest.mark.live
@@ -94,6 +95,17 @@ def test_same_versions_as_uv(project: Make, requirements: tuple[str, ...], tmp_p
     theirs = dict(re.findall(r"^([a-z0-9-]+)(?:\[[^\]]*\])?==(\S+)", done.stdout, re.MULTILINE))
     assert {name: (ours.get(name), theirs.get(name)) for name in ours.keys() | theirs.keys()
             if ours.get(name) != theirs.get(name)} == {}  # fmt: skip
+
+
+def test_smoke_facts(project: Make) -> None:
+    """A real GPU wheel says what it carries, and says it again as the shipped table does."""
+    here = project()
+    (here.root / "wheels.txt").write_text("nvidia-nvjpeg ==13.3.2.43 *manylinux*_x86_64.whl\n")
+    assert here.json("facts", "wheels.txt", "--output", "table.zip")["read"] == 1
+    (read,) = PublishedFacts(here.root / "table.zip").wheels()
+    (library,) = (found for found in read.facts.objects if found.soname == "libnvjpeg.so.13")
+    assert {"sm_90", "compute_121"} <= {code.arch for code in library.device_code}
+    assert PublishedFacts().get("nvidia-nvjpeg", str(read.facts.sha256)) == read.facts
 
 
 def test_pip_finds_nothing_broken(project: Make) -> None:

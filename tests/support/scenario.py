@@ -5,9 +5,11 @@ first, with the versions chosen for earlier targets preferred in later ones, fro
 
 Keys of a file: `description`; `manifest`, the text of a pyproject.toml; `[packages.NAME."VERSION"]` with `requires`,
 `extras`, `wheels` (tags, with a build tag in front if wanted), `sdist`, `requires-python`,
-`metadata-requires-python` (not told by the index), `yanked` (the reason) and `uploaded` ("" for unknown);
-`[direct."URL"]`, a wheel behind a URL; `[kept]`, the versions of the old lock. Then the answer: `[expected.TARGET]`
-with exactly the versions and `warnings`, or `[expected-error]` with `target` and the whole `message`.
+`metadata-requires-python` (not told by the index), `yanked` (the reason), `uploaded` ("" for unknown), and `device`,
+the architectures that its one library has code for (`3*sm_75`: in three containers of its own) with `needed`, the
+sonames that it needs, or `libraries`, several of them by path; `[direct."URL"]`, a wheel behind a URL; `[kept]`, the
+versions of the old lock. Then the answer: `[expected.TARGET]` with exactly the versions and `warnings`, or
+`[expected-error]` with `target` and the whole `message`.
 """
 
 import tomllib
@@ -20,6 +22,7 @@ from gpuenv.index.metadata import parse_metadata
 from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Conflict, Missing, Solution
 from gpuenv.model.distribution import Catalog, Metadata, Page, Release, WheelFile
+from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, Units
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
@@ -41,6 +44,7 @@ class World:
     pages: dict[str, Page] = field(default_factory=dict)
     metadata: dict[str, Metadata] = field(default_factory=dict)
     direct: dict[str, WheelFile] = field(default_factory=dict)
+    facts: dict[str, NativeFacts] = field(default_factory=dict)
 
     def page(self, name: str) -> Page:
         """The page of a name; one without releases where no index knows it."""
@@ -56,6 +60,7 @@ class World:
         name, version = url.rsplit("/", 1)[1].split("-")[:2]
         self.direct[url] = WheelFile(url.rsplit("/", 1)[1], url)
         self.metadata[url] = _metadata(name, version, told)
+        self.facts[url] = _facts(told)
 
     def _wheel(self, name: str, version: str, tags: str, told: Mapping[str, Any]) -> WheelFile:
         filename = f"{name.replace('-', '_')}-{version}-{tags}.whl"
@@ -67,6 +72,7 @@ class World:
             yanked=told.get("yanked"),
         )
         self.metadata[wheel.key] = _metadata(name, version, told)
+        self.facts[wheel.key] = _facts(told)
         return wheel
 
 
@@ -74,6 +80,40 @@ def _metadata(name: str, version: str, told: Mapping[str, Any]) -> Metadata:
     python = told.get("metadata-requires-python", told.get("requires-python"))
     text = metadata_text(name, version, told.get("requires", ()), told.get("extras", ()), python)
     return parse_metadata(text.encode())
+
+
+def _facts(told: Mapping[str, Any]) -> NativeFacts:
+    libraries = told.get("libraries") or {"lib.so": told}
+    made = (_library(path, one.get("device", ()), tuple(one.get("needed", ()))) for path, one in libraries.items())
+    return NativeFacts(None, 1, objects=tuple(made) if "device" in told or "libraries" in told else ())
+
+
+def _code(arch: str, count: int) -> DeviceCode:
+    if arch.startswith("gfx"):
+        return DeviceCode("amd", "code-object", arch, count=count)
+    return DeviceCode("nvidia", "ptx" if arch.startswith("compute") else "sass", arch, count=count)
+
+
+def _library(path: str, architectures: Sequence[str], needed: tuple[str, ...]) -> ObjectFacts:
+    counts = [int(text.rpartition("*")[0] or 0) for text in architectures]
+    names = [text.rpartition("*")[2] for text in architectures]
+    codes = [_code(arch, count or 1) for arch, count in zip(names, counts, strict=True)]
+    together = tuple(place for place, count in enumerate(counts) if not count)
+    units = [Units((place,), count) for place, count in enumerate(counts) if count]
+    units += [Units(together, 1)] if together else []
+    return ObjectFacts(
+        path=path,
+        size=1,
+        format="elf",
+        machine="x86_64",
+        bits=64,
+        endian="little",
+        type="shared",
+        soname=path.rpartition("/")[2],
+        needed=needed,
+        device_code=tuple(codes),
+        units=tuple(units),
+    )
 
 
 @dataclass(frozen=True)
@@ -163,19 +203,20 @@ def gather(task: Task, world: World) -> Solution | Conflict:
     The answer must be the one that the whole world gives at once.
     """
     pages, metadata = dict(task.catalog.pages), dict(task.catalog.metadata)
-    direct = dict(task.catalog.direct)
-    catalog = Catalog(pages, metadata, direct)
+    direct, facts = dict(task.catalog.direct), dict(task.catalog.facts)
+    catalog = Catalog(pages, metadata, direct, facts)
     for _ in range(_ROUNDS):
         answer = solve(replace(task, catalog=catalog))
         if not isinstance(answer, Missing):
-            whole = Catalog({**pages, **world.pages}, world.metadata, world.direct)
+            whole = Catalog({**pages, **world.pages}, world.metadata, world.direct, world.facts)
             assert solve(replace(task, catalog=whole)) == answer, "what else the catalog holds changed the answer"
             return answer
-        before = len(pages) + len(metadata) + len(direct)
+        before = len(pages) + len(metadata) + len(direct) + len(facts)
         pages.update({name: world.page(name) for name in answer.pages})
         metadata.update({wheel.key: world.metadata[wheel.key] for wheel in answer.wheels})
         direct.update({url: world.direct[url] for url in answer.direct})
-        assert len(pages) + len(metadata) + len(direct) > before, f"{answer} asks for what is known"
+        facts.update({wheel.key: world.facts[wheel.key] for wheel in answer.facts})
+        assert len(pages) + len(metadata) + len(direct) + len(facts) > before, f"{answer} asks for what is known"
     raise AssertionError("the solver never stopped asking")
 
 

@@ -12,9 +12,11 @@ from gpuenv.index import IndexClient
 from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Conflict, Missing, Solution
 from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.facts import NativeFacts
 from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Silent
 from gpuenv.solve import Task
+from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.gather import Gatherer
 from gpuenv.workflow.resolve import resolve
 from gpuenv.workflow.route import Routes
@@ -58,13 +60,23 @@ class Memory:
         await self._ask(f"complete {wheel.filename}")
         return msgspec.structs.replace(wheel, sha256=wheel.filename.encode().hex().ljust(64, "0")[:64], size=1)
 
+    def known(self, wheel: WheelFile) -> NativeFacts | None:
+        """Facts that need no reading: of versions below 2."""
+        return self.world.facts[wheel.key] if wheel.filename.split("-")[1] < "2" else None
+
+    def read(self, wheel: WheelFile, index: Index | None) -> NativeFacts:
+        """Facts of any wheel."""
+        self.asked[f"read {wheel.filename}"] += 1
+        return self.world.facts[wheel.key]
+
 
 def answer(memory: Memory, text: str, **kept: Any) -> dict[str, Solution] | Conflict:
     """Resolve a manifest."""
     manifest = decode(text)
     routes = Routes(manifest, Index("default", "https://default.example/", default=True))
     client = cast("IndexClient", memory)
-    return asyncio.run(resolve(manifest, client, routes, kept=kept, exclude_newer=None, progress=Silent()))
+    facts = cast("WheelFacts", memory)
+    return asyncio.run(resolve(manifest, client, routes, kept=kept, exclude_newer=None, facts=facts, progress=Silent()))
 
 
 def versions(found: dict[str, Solution] | Conflict, target: str) -> dict[str, str]:
@@ -136,8 +148,10 @@ def test_failed_guesses_count_when_needed() -> None:
     manifest = decode(HEAD + 'dependencies = ["a", "b"]\n')
     routes = Routes(manifest, Index("default", "https://default.example/", default=True))
 
+    memory = Memory(world, "page b")
+
     async def gather() -> None:
-        gatherer = Gatherer(cast("IndexClient", Memory(world, "page b")), routes, Silent())
+        gatherer = Gatherer(cast("IndexClient", memory), routes, cast("WheelFacts", memory), Silent())
         target = manifest.targets["default"]
         task = Task("train", "", {"project": manifest.dependencies}, target, gatherer.catalog("default"))
         await gatherer.ahead([task])
@@ -171,3 +185,23 @@ def test_direct_urls() -> None:
     assert versions(found, "old") == {"a": "5.0", "b": "1.0"}
     assert memory.asked[f"direct {url}"] == 1
     assert memory.asked["page a"] == 0
+
+
+def test_wheels_are_read_only_where_they_decide() -> None:
+    """Facts that are known cost nothing; a wheel is read when the search comes to it, and once for all targets."""
+    tags = "cp312-cp312-manylinux_2_28_x86_64"
+    told = {"wheels": [tags], "requires": ["nvidia-thing"]}
+    world = world_of(
+        {
+            "a": {"3.0": {**told, "device": ["sm_90"]}, "2.0": {**told, "device": ["sm_70"]}, "1.0": told},
+            "nvidia-thing": {"1.0": {"wheels": ["py3-none-manylinux_2_28_x86_64"], "device": ["sm_70"]}},
+            "plain": {"2.0": {"wheels": [tags]}},
+        },
+        {},
+    )
+    memory = Memory(world)
+    targets = "".join(f'[tool.gpuenv.targets.{name}]\ngpu = ["sm_70"]\n' for name in ("one", "two"))
+    found = answer(memory, HEAD + 'dependencies = ["a", "plain"]\n' + targets)
+    assert versions(found, "one") == versions(found, "two") == {"a": "2.0", "nvidia-thing": "1.0", "plain": "2.0"}
+    read = {key: count for key, count in memory.asked.items() if key.startswith("read")}
+    assert read == {f"read a-3.0-{tags}.whl": 1, f"read a-2.0-{tags}.whl": 1}

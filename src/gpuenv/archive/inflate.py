@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from isal import isal_zlib
 from isal.isal_zlib import crc32, decompressobj
 
-__all__ = ["CHUNK", "crc32", "inflate", "inflate_chunks"]
+__all__ = ["CHUNK", "Damaged", "crc32", "inflate", "inflate_chunks"]
 
 CHUNK = 1 << 20
-_Damaged: type[Exception] = vars(isal_zlib)["error"]  # its stubs call the class an instance
+Damaged: type[Exception] = vars(isal_zlib)["error"]  # its stubs call the class an instance
 
 
 def inflate(packed: bytes, size: int) -> bytes | None:
@@ -18,7 +18,7 @@ def inflate(packed: bytes, size: int) -> bytes | None:
         data: bytes = stream.decompress(packed, size + 1)
         if len(data) == size and not stream.eof:
             data += stream.decompress(stream.unconsumed_tail, 1)
-    except _Damaged:
+    except Damaged:
         return None
     return data if len(data) == size and stream.eof and not stream.unused_data else None
 
@@ -35,7 +35,7 @@ def inflate_chunks(read: Callable[[], bytes], size: int) -> Iterator[bytes | Non
         pending = pending or read()
         try:
             piece: bytes = stream.decompress(pending, CHUNK)
-        except _Damaged:
+        except Damaged:
             yield None
             return
         if not piece and not pending and not stream.eof:

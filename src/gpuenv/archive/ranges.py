@@ -53,9 +53,10 @@ class SparseFile(io.RawIOBase):
 
     def need(self, start: int, stop: int) -> None:
         """Raise MissingRange unless all bytes from `start` to `stop` (cut at the file's end) are here."""
-        self._slice(start, min(stop, self.size))
+        self.slice(start, min(stop, self.size))
 
-    def _slice(self, start: int, stop: int) -> bytes:
+    def slice(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` up to `stop`, which lie inside; raises MissingRange for the first ones missing."""
         found = []
         at = start
         while at < stop:
@@ -72,7 +73,7 @@ class SparseFile(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         """Read up to `size` bytes, fewer only at the end of the file."""
         stop = self.size if size is None or size < 0 else min(self.size, self._at + size)
-        data = self._slice(self._at, stop)
+        data = self.slice(self._at, stop)
         self._at = max(self._at, stop)
         return data
 

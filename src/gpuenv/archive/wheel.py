@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from gpuenv.archive.inflate import CHUNK, crc32, inflate, inflate_chunks
+from gpuenv.archive.source import reader
 from gpuenv.archive.zipcheck import Member, Refused, read_members
 from gpuenv.errors import ArchiveError
 
@@ -46,7 +47,9 @@ def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux") ->
     except OSError as error:
         raise ArchiveError(f"{path.name} cannot be opened: {error.strerror}") from error
     try:
-        return WheelArchive(path.name, fd, read_members(fd, case_sensitive=case_sensitive))
+        return WheelArchive(
+            path.name, fd, read_members(reader(fd), os.fstat(fd).st_size, case_sensitive=case_sensitive)
+        )
     except Refused as refused:
         os.close(fd)
         raise ArchiveError(f"{path.name} is refused: {refused}") from refused

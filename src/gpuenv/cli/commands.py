@@ -6,6 +6,9 @@ import typer
 
 from gpuenv.cli import options as o
 from gpuenv.cli.common import Session, command
+from gpuenv.cli.facts import facts
+from gpuenv.cli.inspect import inspect
+from gpuenv.cli.target import target as target_command
 from gpuenv.workflow.edit import add as run_add
 from gpuenv.workflow.edit import init as run_init
 from gpuenv.workflow.edit import remove as run_remove
@@ -33,6 +36,9 @@ def register(app: typer.Typer) -> None:
     command(app, "lock", lock)
     command(app, "sync", sync)
     command(app, "run", run, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+    command(app, "target", target_command)
+    command(app, "inspect", inspect)
+    command(app, "facts", facts)
 
 
 def init(
@@ -42,7 +48,7 @@ def init(
     name: Annotated[str | None, typer.Option(help="Name of a new project; default: the folder's.")] = None,
 ) -> None:
     """Write or complete the table tool.gpuenv of pyproject.toml, with a target that describes this machine."""
-    described = run_init(session.new_project(), target=target, name=name)
+    described = run_init(session.here(), target=target, name=name)
     if session.as_json:
         session.answer({"target": described.name, "platform": described.platform, "python": described.python})
     else:

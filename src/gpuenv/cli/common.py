@@ -53,12 +53,12 @@ class Session:
             default_index_flag=indexes.default,
         )
 
-    def new_project(self) -> Project:
-        """The project that `init` makes or completes: here, or in the folder that --project names."""
+    def here(self, *, refresh: bool = False) -> Project:
+        """A project that need not exist yet: this folder, or the one that --project names."""
         folder = (self.project_dir or Path.cwd()).absolute()
         if not folder.is_dir():
             raise UsageError(f"{self.project_dir} is not a folder")
-        return self._project(folder)
+        return self._project(folder, refresh=refresh)
 
     def _project(self, root: Path, **settings: Any) -> Project:
         return Project(
@@ -70,6 +70,11 @@ class Session:
             progress=self._progress(),
             **settings,
         )
+
+    def show(self, text: str) -> None:
+        """Print what was asked for (stdout), unless -q or --json."""
+        if text and not self.quiet and not self.as_json:
+            print(text)  # noqa: T201
 
     def say(self, text: str) -> None:
         """Tell a person (stderr), unless -q."""

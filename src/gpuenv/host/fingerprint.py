@@ -8,20 +8,24 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gpuenv.host.overrides import VARIABLES
+
 __all__ = ["fingerprint"]
 
-_FILES = ("proc/driver/nvidia/version", "sys/module/amdgpu/version")
-_FOLDERS = ("proc/driver/nvidia/gpus", "sys/class/kfd/kfd/topology/nodes")
+_FILES = ("proc/driver/nvidia/version", "sys/module/nvidia/version", "sys/module/amdgpu/version")
+_FOLDERS = ("proc/driver/nvidia/gpus", "sys/class/kfd/kfd/topology/nodes", "usr/lib/wsl/lib")
 
 
 def fingerprint(environ: Mapping[str, str], root: Path = Path("/")) -> str:
     """A digest of platform, C library, drivers, GPUs and the variables that override them."""
     system = os.uname()
     seen = [system.sysname, system.machine, _libc()]
-    seen += [f"{name}={value}" for name, value in sorted(environ.items()) if name.startswith("GPUENV_OVERRIDE_")]
+    seen += [f"{name}={environ[name]}" for name in VARIABLES if name in environ]
     seen += [_text(f"{root}/{name}") for name in _FILES]
     for name in _FOLDERS:
         seen += _names(f"{root}/{name}")
+    # in a container, devices may be all there is to see
+    seen += [name for name in _names(f"{root}/dev") if name.startswith("nvidia")]
     return hashlib.sha256("\0".join(seen).encode("utf-8", "replace")).hexdigest()[:16]
 
 

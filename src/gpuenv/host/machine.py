@@ -1,139 +1,135 @@
-"""Find out what this machine is: platform, libc, GPUs and their driver. Cheap where there is no GPU."""
+"""Find out what this machine is: platform, libc, CPU, GPUs and their drivers. Cheap where there is no GPU."""
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from gpuenv.errors import UsageError
-from gpuenv.model.machine import Machine
+from gpuenv.host import overrides
+from gpuenv.host.amd import AMD_DRIVER, amd_devices, amd_driver, rocm_version
+from gpuenv.host.cpu import CPUINFO, cpu_level
+from gpuenv.host.libc import glibc, musl, musl_loader
+from gpuenv.host.nvidia import Found, Nvml, Query, look
+from gpuenv.host.overrides import said_gpus, said_text
+from gpuenv.model.machine import Device, Machine, cuda_level_of_driver
 
-__all__ = ["GLIBC", "GPU", "NVIDIA_DRIVER", "detect"]
-
-GLIBC = "GPUENV_OVERRIDE_GLIBC"
-GPU = "GPUENV_OVERRIDE_GPU"
-NVIDIA_DRIVER = "GPUENV_OVERRIDE_CUDA_DRIVER"
+__all__ = ["detect"]
 
 _ARCHITECTURES = {"amd64": "x86_64", "i386": "i686", "i586": "i686", "arm64": "aarch64"}
-_GPU = re.compile(r"(sm_\d+[af]?|gfx[0-9a-f]{3,})\Z")
-_VERSION = re.compile(r"\d+(\.\d+)*\Z")
-
-Query = Callable[[Mapping[str, str]], str]
+_DRIVERS = "the table of drivers and CUDA versions"
 
 
-def detect(environ: Mapping[str, str], root: Path = Path("/"), *, query: Query | None = None) -> Machine:
-    """What this machine offers. Environment variables `GPUENV_OVERRIDE_*` replace what would be found.
+def detect(
+    environ: Mapping[str, str], root: Path = Path("/"), *, nvml: Nvml | None = None, query: Query | None = None
+) -> Machine:
+    """What this machine offers. The variables of `host.overrides` replace what would be found.
 
-    root: where `proc`, `dev` and `sys` are looked for. query: what asks the NVIDIA driver, by default `nvidia-smi`.
-    Raises UsageError if a variable does not say what it should.
+    root: where `proc`, `dev`, `sys` and `opt` are looked for. nvml, query: what asks NVIDIA's driver, by default NVML
+    and `nvidia-smi`. Raises UsageError if a variable does not say what it should.
     """
     system = os.uname()
+    learnt: dict[str, str] = {"platform": "uname"}
     if system.sysname == "Darwin":
-        return Machine(platform=f"macos-{system.machine}", macos=_macos(), gpus=_override_gpus(environ) or ())
+        devices = _gpus(environ, root, Found(), learnt)
+        learnt |= {"macos": "the system", "cpu": "uname"}
+        return Machine(
+            platform=f"macos-{system.machine}",
+            macos=_macos(),
+            gpus=_kinds(devices),
+            devices=devices,
+            cpu=system.machine,
+            learnt=learnt,
+        )
     architecture = _ARCHITECTURES.get(system.machine, system.machine)
-    glibc = _override(environ, GLIBC) or _glibc()
-    driver, gpus = _nvidia(environ, root, query or _nvidia_smi)
-    overridden = _override_gpus(environ)
+    nvidia = _nvidia(environ, root, nvml, query, learnt)
+    devices = _gpus(environ, root, nvidia, learnt)
+    libc = _libc(environ, root, architecture, learnt)
     return Machine(
         platform=f"linux-{architecture}",
-        glibc=glibc,
-        musl=None if glibc else _musl(root, architecture),
-        gpus=tuple(sorted({*gpus, *_amd(root)})) if overridden is None else overridden,
-        nvidia_driver=_override(environ, NVIDIA_DRIVER) or driver,
+        glibc=libc.get("glibc"),
+        musl=libc.get("musl"),
+        gpus=_kinds(devices),
+        nvidia_driver=nvidia.driver,
+        devices=devices,
+        cuda_level=nvidia.cuda,
+        cpu=_noted(environ, overrides.CPU, learnt, "cpu", cpu_level(root, architecture), f"/{CPUINFO}"),
+        rocm=_noted(environ, overrides.ROCM, learnt, "rocm", *(rocm_version(environ, root) or (None, ""))),
+        amd_driver=_noted(environ, (), learnt, "amd_driver", amd_driver(root), f"/{AMD_DRIVER}"),
+        learnt=learnt,
     )
 
 
-def _override(environ: Mapping[str, str], variable: str) -> str | None:
-    text = environ.get(variable, "").strip()
-    if text and not _VERSION.match(text):
-        raise UsageError(f"{variable} is {text!r}, which is no version")
-    return text or None
+def _noted(
+    environ: Mapping[str, str], names: tuple[str, ...], learnt: dict[str, str], fact: str, found: str | None, by: str
+) -> str | None:
+    """What a variable says, else what was found; notes where it is from."""
+    said = said_text(environ, names)
+    if said is not None:
+        learnt[fact] = said.variable
+        return said.text
+    if found is not None:
+        learnt[fact] = by
+    return found
 
 
-def _override_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """`sm_90,gfx942`; `none` for a machine without GPU; None where the variable is not set."""
-    text = environ.get(GPU, "").strip()
-    if not text:
-        return None
-    names = [name for name in re.split(r"[\s,]+", text) if name and name != "none"]
-    for name in names:
-        if not _GPU.match(name):
-            raise UsageError(
-                f"{GPU} names {name!r}, which is no GPU architecture", hints=("for example sm_90, gfx942",)
-            )
-    return tuple(sorted(set(names)))
+def _libc(environ: Mapping[str, str], root: Path, architecture: str, learnt: dict[str, str]) -> dict[str, str | None]:
+    """A machine has one C library: where musl is said to be there, glibc is not."""
+    if said_text(environ, overrides.GLIBC) is None and (said := said_text(environ, overrides.MUSL)):
+        learnt["musl"] = said.variable
+        return {"musl": said.text}
+    version = _noted(environ, overrides.GLIBC, learnt, "glibc", glibc(), "the C library")
+    if version:
+        return {"glibc": version}
+    own = musl(root, architecture)
+    return {"musl": _noted({}, (), learnt, "musl", own, f"/{musl_loader(architecture)}")}
 
 
-def _glibc() -> str | None:
-    """The version of the running C library, None if it is not glibc."""
-    try:
-        text = os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError):
-        return None
-    found = re.match(r"glibc (\d+\.\d+)", text or "")
-    return found[1] if found else None
+def _nvidia(
+    environ: Mapping[str, str], root: Path, nvml: Nvml | None, query: Query | None, learnt: dict[str, str]
+) -> Found:
+    """NVIDIA's GPUs and driver, as found and as variables say."""
+    said = said_text(environ, overrides.CUDA)
+    forced = said_gpus(environ, overrides.GPUS) or said_gpus(environ, overrides.NVIDIA_GPUS)
+    if said is not None and (forced is not None or said.text is None):
+        found = Found()  # nothing is left to find out
+    else:
+        found = look(environ, root, devices=forced is None, nvml=nvml, query=query)
+    if said is not None:
+        version = said.text if said.text is None or "." in said.text else f"{said.text}.0"
+        driver, level = (None, version) if said.is_cuda_level else (said.text, None)
+        found = Found(found.devices, driver, said.variable, level, said.variable)
+    if found.driver and found.cuda is None:
+        found = found._replace(cuda=cuda_level_of_driver(found.driver), cuda_by=_DRIVERS)
+    for fact, value, by in (("nvidia_driver", found.driver, found.driver_by), ("cuda", found.cuda, found.cuda_by)):
+        if by and (value or said is not None):
+            learnt[fact] = by
+    return found
 
 
-def _musl(root: Path, architecture: str) -> str | None:
-    """The version of musl: its loader holds the text that it would print (`musl libc … Version 1.2.5`)."""
-    loader = root / "lib" / f"ld-musl-{architecture}.so.1"
-    try:
-        found = re.search(rb"\0(1\.\d{1,2})\.\d{1,2}(?:-git[^\0]*)?\0", loader.read_bytes())
-    except OSError:
-        return None
-    return found[1].decode() if found else None
+def _gpus(environ: Mapping[str, str], root: Path, nvidia: Found, learnt: dict[str, str]) -> tuple[Device, ...]:
+    """Every GPU, NVIDIA's first: as `GPUENV_OVERRIDE_GPU` says, else a vendor's as its variable says, or as found."""
+    everything = said_gpus(environ, overrides.GPUS)
+    if everything is not None:
+        variable, archs = everything
+        learnt["gpus"] = variable
+        return (*_said_devices(variable, archs, "nvidia"), *_said_devices(variable, archs, "amd"))
+    of_nvidia, of_amd = said_gpus(environ, overrides.NVIDIA_GPUS), said_gpus(environ, overrides.AMD_GPUS)
+    return (
+        *(_said_devices(*of_nvidia, "nvidia") if of_nvidia is not None else nvidia.devices),
+        *(_said_devices(*of_amd, "amd") if of_amd is not None else amd_devices(root)),
+    )
+
+
+def _said_devices(variable: str, archs: tuple[str, ...], vendor: Literal["nvidia", "amd"]) -> tuple[Device, ...]:
+    own = [arch for arch in archs if arch.startswith("sm_") == (vendor == "nvidia")]
+    return tuple(Device(vendor, number, arch, None, variable) for number, arch in enumerate(own))
+
+
+def _kinds(devices: tuple[Device, ...]) -> tuple[str, ...]:
+    return tuple(sorted({device.arch for device in devices if device.arch}))
 
 
 def _macos() -> str | None:
     import platform
 
     return ".".join(platform.mac_ver()[0].split(".")[:2]) or None
-
-
-def _nvidia(environ: Mapping[str, str], root: Path, query: Query) -> tuple[str | None, tuple[str, ...]]:
-    """Driver version and compute capabilities. Nothing is run unless the kernel module or a device is there."""
-    module = root / "proc/driver/nvidia/version"
-    try:
-        text = module.read_text("utf-8", "replace")
-    except OSError:
-        text = ""
-    if not text and not (root / "dev/nvidiactl").exists():
-        return None, ()
-    found = re.search(r"Kernel Module\D*?(\d+\.\d+(?:\.\d+)?)", text) or re.search(r"\s(\d{3,}\.\d+(?:\.\d+)?)\s", text)
-    driver = found[1] if found else None
-    if _override_gpus(environ) is not None and driver:
-        return driver, ()
-    gpus = set()
-    for line in query(environ).splitlines():
-        capability, _, said = (part.strip() for part in line.partition(","))
-        if re.match(r"\d+\.\d+\Z", capability):
-            gpus.add(f"sm_{capability.replace('.', '')}")
-            driver = driver or (said if _VERSION.match(said) else None)
-    return driver, tuple(sorted(gpus))
-
-
-def _nvidia_smi(environ: Mapping[str, str]) -> str:
-    """`9.0, 580.65.06` for each GPU; empty where the tool is missing or fails."""
-    import subprocess
-
-    command = ["nvidia-smi", "--query-gpu=compute_cap,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(
-            command, env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
-
-
-def _amd(root: Path) -> tuple[str, ...]:
-    """The architectures that the KFD driver lists: `gfx_target_version 90010` is gfx90a; CPUs have 0."""
-    found = set()
-    for file in sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("*/properties")):
-        try:
-            match = re.search(r"^gfx_target_version (\d+)$", file.read_text("ascii", "replace"), re.MULTILINE)
-        except OSError:
-            continue
-        if match and (number := int(match[1])):
-            found.add(f"gfx{number // 10000}{number // 100 % 100:x}{number % 100:x}")
-    return tuple(sorted(found))

@@ -38,11 +38,13 @@ class Missing:
     """The solve cannot go on before these are in the catalog.
 
     pages: names. wheels: files whose metadata is wanted; the first is needed, the rest likely. direct: URLs.
+    facts: files whose native facts are wanted.
     """
 
     pages: tuple[str, ...] = ()
     wheels: tuple[WheelFile, ...] = ()
     direct: tuple[str, ...] = ()
+    facts: tuple[WheelFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gpuenv.model.facts import NativeFacts
+
 
 class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One wheel on an index page (PEP 503, 592, 658, 691, 700, 714), or a wheel named by a direct URL.
@@ -91,9 +93,10 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Catalog(msgspec.Struct, frozen=True):
     """Everything that a solve for one target may look at; it grows between solves, never during one.
 
-    pages: by normalised name. metadata: by `WheelFile.key`. direct: wheels behind direct URLs, by URL as written.
+    pages: by normalised name. metadata, facts: by `WheelFile.key`. direct: wheels behind direct URLs, by URL.
     """
 
     pages: Mapping[str, Page]
     metadata: Mapping[str, Metadata]
     direct: Mapping[str, WheelFile]
+    facts: Mapping[str, NativeFacts] = {}

@@ -184,6 +184,22 @@ def _newer_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield "move exclude-newer in [tool.gpuenv] to a later date"
 
 
+def _device_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    gpu = refusal.reason.removeprefix("has no code for ").partition(" ")[0]
+    yield f"add an index whose {conflict.subject} has code for {gpu} under [[tool.gpuenv.index]]"
+
+
+def _driver_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    major = refusal.reason.removeprefix("is for CUDA ").partition(",")[0]
+    yield f'if the driver is newer than that, say so: cuda = "{major}.0" in [tool.gpuenv.targets.{conflict.target}]'
+
+
+def _vendor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    gpu = refusal.reason.rpartition(" ")[2]
+    yield f"add an index that has {conflict.subject} for {gpu} under [[tool.gpuenv.index]]"
+    yield f"let it run on the CPU: cpu-fallback = true in [tool.gpuenv.targets.{conflict.target}]"
+
+
 def _url_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield from _own_lines(conflict)
 
@@ -208,6 +224,9 @@ _HINTS = {
     "was yanked": _yanked_hint,
     "has only a source distribution": _source_hint,
     "is a pre-release": _prerelease_hint,
+    "has no code for ": _device_hint,
+    "has code for ": _vendor_hint,
+    "is for CUDA ": _driver_hint,
     "is what ": _url_hint,
     "is not for ": _url_hint,
 }

@@ -120,6 +120,8 @@ def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], ur
         version = wheel.filename.split("-")[1]
         if provider.target.tag_rank(wheel.tags) is None:
             refusals.append(Refusal(version, f"is not for {describe(provider.target)} (only {wheel.tags})"))
+        elif reason := provider.device_refusal(wheel):
+            refusals.append(Refusal(version, reason))
         elif len(urls) == 1:
             refusals.append(Refusal(version, f"is what {url} holds"))
     limits = _limits(provider, needs[0].key.name, [refusal.version for refusal in refusals])
@@ -129,6 +131,7 @@ def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], ur
 def _with_versions(conflict: Conflict, provider: Provider, name: str, needs: Sequence[Need]) -> Conflict:
     """What the index has of the subject, and how far it is from what is demanded."""
     offers = provider.offers(name)
+    offers.settle()
     releases = offers.page.releases
     stated = [need.specifier for need in needs if need.specifier]
     admitted = [r.version for r in releases if all(admits(specifier, r.version) for specifier in stated)]

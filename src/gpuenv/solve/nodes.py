@@ -6,10 +6,19 @@ Inside one solve needs and candidates are compared by identity; values are compa
 from enum import StrEnum
 from typing import NamedTuple
 
+from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.version import Version
 
-__all__ = ["Candidate", "Key", "Kind", "Need"]
+__all__ = ["Candidate", "Key", "Kind", "Need", "NotKnownYet"]
+
+
+class NotKnownYet(Exception):
+    """The search met something that is not in the catalog; carries what."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing)
+        self.missing = missing
 
 
 class Kind(StrEnum):

@@ -4,13 +4,14 @@ What is true of (file x target) is a filter with a recorded reason: tags, Requir
 on who asks (versions, pre-releases, yanked files) is decided for each question.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from gpuenv.model.answer import Refusal
 from gpuenv.model.distribution import Page, Release, WheelFile
 from gpuenv.model.target import Target
 from gpuenv.model.version import InvalidSpecifier, InvalidVersion, Version, parse_specifier, parse_version
+from gpuenv.solve.nodes import NotKnownYet
 
 __all__ = ["Offers", "admits", "describe", "named_versions", "readable"]
 
@@ -71,14 +72,29 @@ class _Narrowed:
 
 
 class Offers:
-    """One page seen by one target; what was judged once stays judged, and nothing is judged that nobody asks for."""
+    """One page seen by one target; what was judged once stays judged, and nothing is judged that nobody asks for.
 
-    def __init__(self, page: Page, target: Target, exclude_newer: str | None) -> None:
+    refuses: why a file that fits by its tags does not serve the target all the same; it may raise NotKnownYet.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        target: Target,
+        exclude_newer: str | None,
+        refuses: Callable[[WheelFile], str | None] = lambda wheel: None,
+    ) -> None:
         self.page = page
+        self._content_refusal = refuses
+        self._settled = False
         self._target = target
         self._exclude_newer = exclude_newer
         self._wheels: dict[tuple[str, bool], WheelFile | str] = {}
         self._narrowed: dict[tuple[str, ...], Iterable[Release]] = {(): page.releases}
+
+    def settle(self) -> None:
+        """From now on nothing more can be asked for: a release of which too little is known is no choice."""
+        self._settled = True
 
     def choices(self, specifiers: Iterable[str], preferred: Iterable[str] = ()) -> Iterator[tuple[Release, WheelFile]]:
         """Releases that satisfy every specifier and serve the target: preferred versions first, then newest first."""
@@ -98,16 +114,24 @@ class Offers:
             if all(admits(spec, release.version) for spec in wanted):
                 wheel = self.wheel(release, self._yanked_allowed(release, wanted, ()))
                 if isinstance(wheel, str):
-                    found.append(Refusal(release.version, wheel))
+                    found += [Refusal(release.version, wheel)] if wheel else []
                 elif release.version not in tried:
                     found.append(Refusal(release.version, "is a pre-release, and no requirement names one"))
         return tuple(found)
 
     def wheel(self, release: Release, yanked: bool = False) -> WheelFile | str:
-        """The release's best wheel for the target (tags, then build number), or why it has none."""
+        """The release's best wheel for the target (tags, then build number), or why it has none.
+
+        Raises NotKnownYet; once settled, such a release has none for the reason "".
+        """
         key = (release.version, yanked)
         if key not in self._wheels:
-            self._wheels[key] = self._best(release, yanked)
+            try:
+                self._wheels[key] = self._best(release, yanked)
+            except NotKnownYet:
+                if not self._settled:
+                    raise
+                return ""
         return self._wheels[key]
 
     def _ordered(self, wanted: tuple[str, ...], first: tuple[str, ...]) -> Iterator[Release]:
@@ -142,18 +166,15 @@ class Offers:
         if not release.wheels:
             return "has only a source distribution, and building those is not supported yet"
         target = self._target
-        best: tuple[int, tuple[int, str], WheelFile] | None = None
+        fitting = [(rank, wheel) for wheel in release.wheels if (rank := target.tag_rank(wheel.tags)) is not None]
         reasons: dict[str, None] = {}
-        for wheel in release.wheels:
-            rank = target.tag_rank(wheel.tags)
-            if rank is None:
-                continue
-            if reason := self._refuses(wheel, yanked):
-                reasons[reason] = None
-            elif best is None or rank < best[0] or (rank == best[0] and wheel.build > best[1]):
-                best = (rank, wheel.build, wheel)
-        if best:
-            return best[2]
+        # of equal ranks the highest build number, then the first on the page
+        fitting.sort(key=lambda choice: choice[1].build, reverse=True)
+        for _, wheel in sorted(fitting, key=lambda choice: choice[0]):
+            reason = self._refuses(wheel, yanked) or self._content_refusal(wheel)
+            if reason is None:
+                return wheel
+            reasons[reason] = None
         return next(iter(reasons), None) or self._no_tag(release)
 
     def _refuses(self, wheel: WheelFile, yanked: bool) -> str | None:

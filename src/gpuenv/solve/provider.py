@@ -1,5 +1,6 @@
 """Teaches resolvelib what our needs and candidates are; the only file that knows both vocabularies."""
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,25 +12,18 @@ from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import Catalog, Metadata, WheelFile
 from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
-from gpuenv.model.version import parse_version
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.model.version import normal_name, parse_version
+from gpuenv.solve.device import cuda_major, is_native, matters_by_metadata, matters_by_name, refusal, remarks
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
 from gpuenv.solve.task import Task
 
-__all__ = ["PYTHON", "NotKnownYet", "Provider"]
+__all__ = ["PYTHON", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
 _OVERRIDDEN = "as tool.gpuenv.overrides says"
-
-
-class NotKnownYet(Exception):
-    """The search met something that is not in the catalog; carries what."""
-
-    def __init__(self, missing: Missing) -> None:
-        super().__init__(missing)
-        self.missing = missing
 
 
 class Provider(AbstractProvider[Need, Candidate, Key]):
@@ -49,6 +43,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for override in task.overrides:
             self._overrides[override.name].append(override)
         self._read: set[str] = set()
+        self._judged: dict[str, str | None] = {}
         self._fetched: set[str] = set()
         self.order = Order()
         self.root_needs: list[Need] = []
@@ -127,7 +122,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             page = self._task.catalog.pages.get(name)
             if page is None:
                 raise NotKnownYet(Missing(pages=(name,)))
-            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer)
+            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer, self.device_refusal)
         return self._offers[name]
 
     def specifiers(self, name: str, needs: Iterable[Need]) -> list[str]:
@@ -145,7 +140,37 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             {name: catalog.pages[name] for name in self._offers},
             {key: catalog.metadata[key] for key in self._read},
             {url: catalog.direct[url] for url in self._fetched},
+            {key: catalog.facts[key] for key in self._judged if key in catalog.facts},
         )
+
+    def device_refusal(self, wheel: WheelFile) -> str | None:
+        """Why a wheel does not serve the target's GPUs, None if it does; leaves the search if that is not known yet."""
+        if not self._task.target.gpu or not is_native(wheel):
+            return None
+        if wheel.key not in self._judged:
+            self._judged[wheel.key] = self._device_refusal(wheel)
+        return self._judged[wheel.key]
+
+    def cuda_major(self, candidate: Candidate) -> int | None:
+        """The CUDA major version that a candidate works with, as far as its facts were asked for."""
+        facts = self._task.catalog.facts.get(candidate.wheel.key) if candidate.wheel else None
+        if facts is None or candidate.wheel is None or candidate.wheel.key not in self._judged:
+            return None
+        return cuda_major(candidate.key.name, facts, self._task.target)
+
+    def _device_refusal(self, wheel: WheelFile) -> str | None:
+        name, version = wheel.filename.split("-")[:2]
+        if not matters_by_name(normal_name(name), version, wheel):
+            metadata = self._task.catalog.metadata.get(wheel.key)
+            if metadata is None:
+                raise NotKnownYet(Missing(wheels=(wheel,)))
+            self._read.add(wheel.key)
+            if not matters_by_metadata(metadata):
+                return None
+        facts = self._task.catalog.facts.get(wheel.key)
+        if facts is None:
+            raise NotKnownYet(Missing(facts=(wheel,)))
+        return refusal(facts, self._task.target)
 
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
@@ -199,7 +224,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             wheel = wheels.pop()
             version = str(parse_version(wheel.filename.split("-")[1]))
             admitted = all(admits(specifier, version) for specifier in self._constraints[key.name])
-            if admitted and self._task.target.tag_rank(wheel.tags) is not None:
+            if admitted and self._task.target.tag_rank(wheel.tags) is not None and not self.device_refusal(wheel):
                 yield self._candidate(key, version, wheel)
 
     def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
@@ -259,6 +284,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         who, extra = f"{candidate.key.name} {candidate.text}", candidate.key.detail
         if extra and extra not in metadata.extras:
             yield f"{who} has no extra `{extra}`"
+        facts = self._task.catalog.facts.get(candidate.wheel.key)
+        if facts is not None and candidate.wheel.key in self._judged:
+            yield from (f"{who}: {remark}" for remark in remarks(facts, self._task.target))
         for line in _lines(metadata, extra):
             if self._needs_of_line(line, extra) is None:
                 yield f"{who} has an unreadable requirement: `{line}`"
@@ -276,11 +304,12 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return
         offers = self.offers(candidate.key.name)
         known, coming = 0, []
-        for release, wheel in offers.choices(self._constraints[candidate.key.name]):
-            if wheel.key in self._task.catalog.metadata:
-                known += 1
-            elif parse_version(release.version) < candidate.version:
-                coming.append(wheel)
+        with contextlib.suppress(NotKnownYet):  # of those before it enough is known
+            for release, wheel in offers.choices(self._constraints[candidate.key.name]):
+                if wheel.key in self._task.catalog.metadata:
+                    known += 1
+                elif parse_version(release.version) < candidate.version:
+                    coming.append(wheel)
         yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.version import normal_name
-from gpuenv.solve.nodes import Kind, Need
-from gpuenv.solve.provider import NotKnownYet, Provider
+from gpuenv.solve.nodes import Kind, Need, NotKnownYet
+from gpuenv.solve.provider import Provider
 from gpuenv.solve.task import Task
 
 __all__ = ["Scout"]
@@ -54,6 +54,10 @@ class Scout:
         self._seen.setdefault(name, _Seen()).likely = wheel
         return self._go([name])
 
+    def facts_came(self, wheel: WheelFile) -> Missing:
+        """The native facts of a wheel are in the catalog."""
+        return self._go([normal_name(wheel.filename.partition("-")[0])])
+
     def index_of(self, name: str) -> str | None:
         """The index that a name's page came from, None if it has none."""
         page = self._task.catalog.pages.get(normal_name(name))
@@ -63,13 +67,14 @@ class Scout:
         pages: dict[str, None] = {}
         wheels: dict[str, WheelFile] = {}
         direct: dict[str, None] = {}
+        facts: dict[str, WheelFile] = {}
         changed = deque(names)
         while changed or self._todo:
             while self._todo:
                 self._note(self._todo.popleft(), changed, direct)
             if changed:
-                self._advance(changed.popleft(), pages, wheels)
-        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct))
+                self._advance(changed.popleft(), pages, wheels, facts)
+        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct), tuple(facts.values()))
 
     def _note(self, need: Need, changed: deque[str], direct: dict[str, None]) -> None:
         """Remember a need; a name whose picture changed is looked at again."""
@@ -85,19 +90,22 @@ class Scout:
         if len(seen.specifiers) + len(seen.extras) != before:
             changed.append(need.key.name)
 
-    def _advance(self, name: str, pages: dict[str, None], wheels: dict[str, WheelFile]) -> None:
+    def _advance(
+        self, name: str, pages: dict[str, None], wheels: dict[str, WheelFile], facts: dict[str, WheelFile]
+    ) -> None:
         seen = self._seen.setdefault(name, _Seen())
         try:
             offers = self._provider.offers(name)
-        except NotKnownYet:
-            if seen.likely is None:  # else it came from a URL, and its page is of no interest
-                pages[name] = None
-        else:
             kept = self._task.kept.get(name, ())
             specifiers = self._provider.specifiers(name, ()) + list(seen.specifiers)
             choice = next(offers.choices(specifiers, kept), None)
             if choice is not None:
                 seen.likely = choice[1]
+        except NotKnownYet as unknown:
+            wheels.update({wheel.key: wheel for wheel in unknown.missing.wheels})
+            facts.update({wheel.key: wheel for wheel in unknown.missing.facts})
+            if seen.likely is None:  # else it came from a URL, and its page is of no interest
+                pages.update(dict.fromkeys(unknown.missing.pages))
         if seen.likely is None:
             return
         if seen.likely.key not in self._task.catalog.metadata:

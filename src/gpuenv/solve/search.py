@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep
 
 from gpuenv.model.answer import Missing
-from gpuenv.solve.nodes import Candidate, Key, Need
-from gpuenv.solve.provider import PYTHON, NotKnownYet, Provider
+from gpuenv.solve.nodes import Candidate, Key, Need, NotKnownYet
+from gpuenv.solve.provider import PYTHON, Provider
 from gpuenv.solve.resolution import Cause, MendedResolution
 from gpuenv.solve.task import Task
 

@@ -5,7 +5,7 @@ nor its explanation depends on what happened to be cached.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from resolvelib import ResolutionTooDeep
 
@@ -53,8 +53,21 @@ def _solution(found: Found) -> Solution:
         if candidate.wheel.yanked is not None:
             reason = f": {candidate.wheel.yanked}" if candidate.wheel.yanked else ""
             warnings[f"{key.name} {version} was yanked{reason}"] = None
+    warnings.update(dict.fromkeys(_two_runtimes(found)))
     named = {origin: _keys(needs) for origin, needs in sorted(found.roots.items())}
     return Solution(pins, named, tuple(warnings))
+
+
+def _two_runtimes(found: Found) -> Iterator[str]:
+    """One process can load two majors of CUDA, and rarely means to."""
+    users: dict[int, list[str]] = defaultdict(list)
+    for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
+        major = None if key.detail else found.provider.cuda_major(candidate)
+        if major is not None:
+            users[major].append(f"{key.name} {candidate.text}")
+    if len(users) > 1:
+        told = "; ".join(f"CUDA {major}: {', '.join(names)}" for major, names in sorted(users.items()))
+        yield f"several CUDA majors in one environment ({told})"
 
 
 def _keys(needs: Iterable[Need], without: str = "") -> tuple[str, ...]:

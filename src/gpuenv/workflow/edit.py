@@ -1,6 +1,5 @@
 """`gpuenv add`, `remove` and `init`: edit pyproject.toml, then lock; if that fails the file is exactly as before."""
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +71,7 @@ def init(project: Project, *, target: str | None = None, name: str | None = None
     from gpuenv.manifest.decode import decode
     from gpuenv.manifest.edit import init_table
     from gpuenv.manifest.targets import DEFAULT_TARGET
+    from gpuenv.workflow.target import describe, this_machine
 
     path = project.manifest_path
     text = project.manifest_text() if path.exists() else None
@@ -79,7 +79,10 @@ def init(project: Project, *, target: str | None = None, name: str | None = None
     if known and known.configured and target is None:
         hints = ["name a further one: gpuenv init --target NAME", "edit [tool.gpuenv.targets] in pyproject.toml"]
         raise UsageError("pyproject.toml has targets already", hints=hints)
-    described = _this_machine(project, target or DEFAULT_TARGET, known.requires_python if known else "")
+    # a target has GPUs of one vendor: of two, the one with more GPUs
+    described, *_ = describe(
+        project, this_machine(project), target or DEFAULT_TARGET, known.requires_python if known else ""
+    )
     after = init_table(text, name=name or _project_name(project.root), targets=[described])
     write_atomically(path, after.encode())
     return described
@@ -90,30 +93,3 @@ def _project_name(folder: Path) -> str:
 
     letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in folder.resolve().name).strip("-")
     return normal_name(letters) if letters else "project"
-
-
-def _this_machine(project: Project, name: str, requires_python: str) -> "Target":
-    from gpuenv.host.interpreters import find_interpreters
-    from gpuenv.host.machine import detect
-    from gpuenv.model.target import SUPPORTED_PYTHONS, Target
-    from gpuenv.model.version import parse_specifier
-
-    machine = detect(project.environ)
-    admits = parse_specifier(requires_python).contains
-    found = [
-        i
-        for i in find_interpreters(project.environ, project.cache, own=sys.executable)
-        if i.implementation == "CPython"
-    ]
-    usable = [i.tag for i in found if i.minor in SUPPORTED_PYTHONS and not i.free_threaded and admits(i.version)]
-    linux = machine.platform.startswith("linux-")
-    return Target(
-        name,
-        platform=machine.platform,
-        python=usable[0] if usable else Target("").python,
-        glibc="2.28" if linux and not machine.musl else None,
-        musl=machine.musl,
-        macos=machine.macos,
-        gpu=machine.gpus,
-        cuda=f"{machine.cuda}.0" if machine.cuda and machine.gpus else None,
-    )

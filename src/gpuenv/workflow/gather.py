@@ -15,8 +15,10 @@ from gpuenv.errors import GpuenvError
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import Catalog, Metadata, Page, WheelFile
+from gpuenv.model.facts import NativeFacts
 from gpuenv.model.progress import Progress
 from gpuenv.solve import Scout, Task
+from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.route import Routes
 
 __all__ = ["GATHERING", "Gatherer"]
@@ -31,22 +33,25 @@ class _Known:
     pages: dict[tuple[tuple[str, ...], str], Page] = field(default_factory=dict)
     metadata: dict[str, Metadata] = field(default_factory=dict)
     direct: dict[str, WheelFile] = field(default_factory=dict)
+    facts: dict[str, NativeFacts] = field(default_factory=dict)
     failed: dict[str, GpuenvError] = field(default_factory=dict)
 
 
 class Gatherer:
     """Fills catalogs through an index client; one for all targets of a lock."""
 
-    def __init__(self, client: IndexClient, routes: Routes, progress: Progress) -> None:
+    def __init__(self, client: IndexClient, routes: Routes, facts: WheelFacts, progress: Progress) -> None:
         self._client = client
         self._routes = routes
+        self._facts = facts
         self.progress = progress
         self._known = _Known()
         self._pages: dict[str, dict[str, Page]] = {}
 
     def catalog(self, target: str) -> Catalog:
         """What is known for a target; the same mappings grow as more is gathered."""
-        return Catalog(self._pages.setdefault(target, {}), self._known.metadata, self._known.direct)
+        known = self._known
+        return Catalog(self._pages.setdefault(target, {}), known.metadata, known.direct, known.facts)
 
     async def ahead(self, tasks: Iterable[Task]) -> None:
         """Gather outward from the roots of every task."""
@@ -65,8 +70,10 @@ class Gatherer:
             wave.want_metadata(task.target.name, wheel, follow=place == 0)
         for url in missing.direct:
             wave.want_direct(url)
+        for wheel in missing.facts:
+            wave.want_facts(task.target.name, wheel, read=True)
         await wave.finish()
-        wanted = [*missing.pages, *missing.direct, *(wheel.key for wheel in missing.wheels[:1])]
+        wanted = [*missing.pages, *missing.direct, *(wheel.key for wheel in (*missing.wheels[:1], *missing.facts))]
         for key in wanted:
             if key in self._known.failed:
                 raise self._known.failed[key]
@@ -92,6 +99,17 @@ class Gatherer:
         found = await self._client.metadata(wheel, self._routes.by_name.get(index or ""))
         self._known.metadata[wheel.key] = found
         return found
+
+    async def facts(self, wheel: WheelFile, index: str | None, *, read: bool) -> bool:
+        """The native facts of a wheel, if they are known or may be read; are they in the catalog now?"""
+        if wheel.key not in self._known.facts:
+            found = self._facts.known(wheel)
+            if found is None and read:
+                found = await asyncio.to_thread(self._facts.read, wheel, self._routes.by_name.get(index or ""))
+            if found is None:
+                return False
+            self._known.facts[wheel.key] = found
+        return True
 
     async def direct(self, url: str) -> WheelFile:
         """The wheel behind a URL."""
@@ -130,6 +148,11 @@ class _Wave:
         """Fetch metadata, then (if asked to) go on with what it requires."""
         if self._new(target if follow else "", wheel.key):
             self._start(wheel.key, self._metadata(target, wheel, follow))
+
+    def want_facts(self, target: str, wheel: WheelFile, *, read: bool = False) -> None:
+        """Get native facts, then go on. read: also by reading the wheel, which costs too much for a guess."""
+        if self._new(f"{target} {read}", f"facts {wheel.key}"):
+            self._start(wheel.key, self._wheel_facts(target, wheel, read))
 
     def want_direct(self, url: str) -> None:
         """Fetch the wheel behind a URL."""
@@ -174,6 +197,11 @@ class _Wave:
         if follow:
             self._turn(target, self._scouts[target].metadata_came(wheel))
 
+    async def _wheel_facts(self, target: str, wheel: WheelFile, read: bool) -> None:
+        index = self._scouts[target].index_of(wheel.filename.partition("-")[0])
+        if await self._gatherer.facts(wheel, index, read=read):
+            self._turn(target, self._scouts[target].facts_came(wheel))
+
     async def _direct(self, url: str) -> None:
         wheel = await self._gatherer.direct(url)
         for target in self._scouts:
@@ -187,3 +215,5 @@ class _Wave:
             self.want_metadata(target, wheel)
         for url in missing.direct:
             self.want_direct(url)
+        for wheel in missing.facts:
+            self.want_facts(target, wheel)

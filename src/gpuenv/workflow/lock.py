@@ -122,6 +122,7 @@ def _solved(
     import asyncio  # dear to import, and a fresh lock needs none of it
 
     from gpuenv.workflow.assemble import assembled
+    from gpuenv.workflow.facts import WheelFacts
     from gpuenv.workflow.resolve import resolve
     from gpuenv.workflow.route import Routes
 
@@ -133,7 +134,13 @@ def _solved(
     async def run() -> "dict[str, Solution] | Conflict":
         async with project.client() as client:
             return await resolve(
-                manifest, client, routes, kept=kept, exclude_newer=exclude_newer, progress=project.progress
+                manifest,
+                client,
+                routes,
+                kept=kept,
+                exclude_newer=exclude_newer,
+                facts=WheelFacts(project),
+                progress=project.progress,
             )
 
     solutions = asyncio.run(run())

@@ -15,6 +15,7 @@ from gpuenv.model.manifest import Manifest
 from gpuenv.model.progress import Progress
 from gpuenv.model.target import Target
 from gpuenv.solve import Task, solve
+from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.gather import GATHERING, Gatherer
 from gpuenv.workflow.route import Routes
 
@@ -31,10 +32,11 @@ async def resolve(
     *,
     kept: Kept,
     exclude_newer: str | None,
+    facts: WheelFacts,
     progress: Progress,
 ) -> dict[str, Solution] | Conflict:
     """One Solution a target, by name, or the Conflict of the first target that has none."""
-    gatherer = Gatherer(client, routes, progress)
+    gatherer = Gatherer(client, routes, facts, progress)
     progress.begin(GATHERING)
     try:
         return await _resolve(manifest, client, routes, gatherer, kept, exclude_newer)

@@ -1,0 +1,180 @@
+"""Which library ld.so finds for each need of an artifact's binaries, as far as the artifact itself can tell.
+
+Rules of glibc's ld.so (its manual, and System V's gABI): a need is looked for by its file name in the DT_RPATH of the
+binary and of those that loaded it, unless the binary has a DT_RUNPATH, which counts for its own needs alone; and what
+is loaded already is matched by soname, wherever it lies. Paths are those in site-packages after the installation.
+"""
+
+import posixpath
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.host_libraries import HostPolicy
+
+__all__ = ["Binaries", "Edge", "installed_at", "search_path"]
+
+# Where site-packages lies in an environment, and the folders of NAME.data seen from there.
+_SITE = "lib/python3/site-packages"
+_OUTSIDE = "../../.."
+_SCHEMES = {"purelib": "", "platlib": "", "data": "../../..", "scripts": "../../../bin", "headers": "../../../include"}
+
+
+def installed_at(path: str) -> str:
+    """Where a file of an artifact lies after installation, seen from site-packages."""
+    top, _, rest = path.partition("/")
+    scheme, _, tail = rest.partition("/")
+    if top.endswith(".data") and tail and scheme in _SCHEMES:
+        return _normal(posixpath.join(_SCHEMES[scheme], tail))
+    return _normal(path)
+
+
+def search_path(found: ObjectFacts) -> tuple[str, ...]:
+    """Folders below site-packages, or relative to it, where ld.so looks for a binary's needs: its own $ORIGIN paths."""
+    origin = posixpath.dirname(installed_at(found.path))
+    return tuple(dict.fromkeys(_expand(found.runpath or found.rpath, origin)))
+
+
+def _expand(paths: Iterable[str], origin: str) -> Iterator[str]:
+    """What begins with $ORIGIN; absolute paths are another machine's, and empty ones the working directory's."""
+    for path in paths:
+        for word in ("$ORIGIN", "${ORIGIN}"):
+            if path == word or path.startswith(f"{word}/"):
+                yield _normal(posixpath.join(origin, "." + path.removeprefix(word)))
+
+
+def _normal(path: str) -> str:
+    """A path from site-packages, each place by one name: what leaves it goes by the root of the environment."""
+    whole = posixpath.normpath(posixpath.join(_SITE, path))
+    if whole == _SITE:
+        return "."
+    return whole.removeprefix(f"{_SITE}/") if whole.startswith(f"{_SITE}/") else posixpath.join(_OUTSIDE, whole)
+
+
+class Edge(NamedTuple):
+    """One need of one binary. to: the binary of the artifact that meets it, by number.
+
+    own: found by the paths of the binary and of those that load it. What the host has is not looked for elsewhere.
+    """
+
+    soname: str
+    to: int | None
+    own: bool
+
+
+class Binaries:
+    """The binaries of one artifact that a loader of the target may open, numbered in the order of their paths."""
+
+    def __init__(self, facts: NativeFacts, chosen: Iterable[ObjectFacts], host: HostPolicy) -> None:
+        self.host = host
+        self.objects = tuple(sorted(chosen, key=lambda found: found.path))
+        self._places = [installed_at(found.path) for found in self.objects]
+        self._named: dict[str, dict[str, int]] = defaultdict(dict)  # file name -> folder -> number
+        self._sonamed: dict[str, int] = {}
+        self._index(facts)
+        self.edges = self._edges()
+        self.loaders: list[set[int]] = [set() for _ in self.objects]
+        for number, edges in enumerate(self.edges):
+            for edge in edges:
+                if edge.to is not None and edge.to != number:
+                    self.loaders[edge.to].add(number)
+
+    def reached(self, starts: Iterable[int]) -> set[int]:
+        """Those that are loaded with any of some binaries, themselves included."""
+        found = set(starts)
+        todo = deque(found)
+        while todo:
+            for edge in self.edges[todo.popleft()]:
+                if edge.to is not None and edge.to not in found:
+                    found.add(edge.to)
+                    todo.append(edge.to)
+        return found
+
+    def gathered(self, bits: Sequence[int]) -> list[int]:
+        """For each binary the bits of all that are loaded with it, its own included."""
+        found, order, changed = list(bits), self._order, True
+        while changed:  # once more than there are circles within circles
+            changed = False
+            for number in order:
+                now = found[number]
+                for edge in self.edges[number]:
+                    if edge.to is not None:
+                        now |= found[edge.to]
+                changed |= now != found[number]
+                found[number] = now
+        return found
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """All binaries, each after those that it needs, but for circles."""
+        order: list[int] = []
+        seen: set[int] = set()
+        for start in range(len(self.objects)):
+            todo = [] if start in seen else [(start, iter(self.edges[start]))]
+            seen.add(start)
+            while todo:
+                number, rest = todo[-1]
+                to = next((edge.to for edge in rest if edge.to is not None and edge.to not in seen), None)
+                if to is None:
+                    order.append(number)
+                    todo.pop()
+                else:
+                    seen.add(to)
+                    todo.append((to, iter(self.edges[to])))
+        return order
+
+    def _index(self, facts: NativeFacts) -> None:
+        numbers = {place: number for number, place in enumerate(self._places)}
+        for number, (found, place) in enumerate(zip(self.objects, self._places, strict=True)):
+            self._add(place, number)
+            if found.soname:
+                self._sonamed.setdefault(found.soname, number)
+        for link in facts.symlinks:
+            place = installed_at(link.path)
+            target = _normal(posixpath.join(posixpath.dirname(place), link.target))
+            if target in numbers:
+                self._add(place, numbers[target])
+
+    def _add(self, place: str, number: int) -> None:
+        folder, name = posixpath.split(place)
+        self._named[name].setdefault(folder or ".", number)
+
+    def _edges(self) -> list[tuple[Edge, ...]]:
+        """Needs and who meets them, once it is known which folders each binary inherits from those that load it."""
+        folders = {folder for by_folder in self._named.values() for folder in by_folder}
+        own: list[set[str]] = [set(search_path(found)) & folders for found in self.objects]
+        inherited: list[set[str]] = [set() for _ in self.objects]
+        edges: list[tuple[Edge, ...]] = [() for _ in self.objects]
+        todo, waiting = deque(range(len(self.objects))), set(range(len(self.objects)))
+        while todo:
+            number = todo.popleft()
+            waiting.discard(number)
+            found = self.objects[number]
+            seen = own[number] if found.runpath else own[number] | inherited[number]
+            passed = set() if found.runpath else seen
+            edges[number] = tuple(self._edge(soname, number, seen) for soname in dict.fromkeys(found.needed))
+            for edge in edges[number]:
+                if edge.to is not None and not passed <= inherited[edge.to]:
+                    inherited[edge.to] |= passed
+                    if edge.to not in waiting:
+                        waiting.add(edge.to)
+                        todo.append(edge.to)
+        return edges
+
+    def _edge(self, soname: str, number: int, folders: set[str]) -> Edge:
+        if "/" in soname:  # a path, which is not searched for
+            origin = posixpath.dirname(self._places[number])
+            folder, name = next(((posixpath.split(path)) for path in _expand([soname], origin)), ("", ""))
+            to = self._named.get(name, {}).get(folder or ".")
+            return Edge(soname, to, to is not None)
+        by_folder = self._named.get(soname, {})
+        if at := min((folder for folder in by_folder if folder in folders), default=None):
+            return Edge(soname, by_folder[at], True)
+        if self.host.provides(soname):
+            return Edge(soname, None, False)
+        carried = self._sonamed.get(soname)
+        if carried is None and by_folder:
+            carried = by_folder[min(by_folder)]
+        return Edge(soname, carried, False)

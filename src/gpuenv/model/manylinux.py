@@ -1,0 +1,141 @@
+"""What manylinux promises of a system, by glibc and machine (PEP 513, 571, 599, 600): made by a script, not by hand.
+
+fixtures/linkage/manylinux.py writes it, from the policies of auditwheel 6.8.2.
+"""
+
+__all__ = ["LIBRARIES", "VERSIONS"]
+
+# Minor version of glibc 2 -> sonames that every such system has, beside those of older ones.
+LIBRARIES: dict[int, tuple[str, ...]] = {
+    5: (
+        "libGL.so.1",
+        "libICE.so.6",
+        "libSM.so.6",
+        "libX11.so.6",
+        "libXext.so.6",
+        "libXrender.so.1",
+        "libanl.so.1",
+        "libatomic.so.1",
+        "libc.so.6",
+        "libdl.so.2",
+        "libgcc_s.so.1",
+        "libglib-2.0.so.0",
+        "libgobject-2.0.so.0",
+        "libgthread-2.0.so.0",
+        "libm.so.6",
+        "libnsl.so.1",
+        "libpthread.so.0",
+        "libresolv.so.2",
+        "librt.so.1",
+        "libstdc++.so.6",
+        "libutil.so.1",
+        "libz.so.1",
+    ),
+    12: ("libexpat.so.1",),
+    24: ("libmvec.so.1",),
+}
+
+# Machine -> minor version of glibc 2 -> symbol versions, the newest of each family, that it adds.
+VERSIONS: dict[str, dict[int, str]] = {
+    "aarch64": {
+        17: "CXXABI_1.3.7 CXXABI_TM_1 GCC_4.7.0 GLIBCXX_3.4.19 GLIBC_2.18 LIBATOMIC_1.0 ZLIB_1.2.5.2",
+        24: "CXXABI_1.3.10 GLIBCXX_3.4.22 GLIBC_2.24 LIBATOMIC_1.2",
+        26: "CXXABI_1.3.11 GCC_7.0.0 GLIBCXX_3.4.24 GLIBC_2.26",
+        27: "GLIBC_2.27 ZLIB_1.2.9",
+        28: "GLIBC_2.28",
+        31: "CXXABI_1.3.12 GLIBCXX_3.4.28 GLIBC_2.31",
+        34: "CXXABI_1.3.13 GCC_11.0 GLIBCXX_3.4.29 GLIBC_2.34",
+        35: "GLIBCXX_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36 GLIBC_ABI_DT_RELR",
+        37: "ZLIB_1.2.12",
+        38: "GLIBC_2.38",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+    "i686": {
+        5: "CXXABI_1.3.1 GCC_4.2.0 GLIBCXX_3.4.8 GLIBC_2.5",
+        12: "CXXABI_1.3.3 GCC_4.5.0 GLIBCXX_3.4.13 GLIBC_2.12 ZLIB_1.2.2.4",
+        17: "CXXABI_1.3.7 CXXABI_TM_1 GCC_4.8.0 GLIBCXX_3.4.19 GLIBC_2.17 LIBATOMIC_1.0 ZLIB_1.2.5.2",
+        24: "CXXABI_1.3.10 CXXABI_FLOAT128 GLIBCXX_3.4.22 GLIBC_2.24 LIBATOMIC_1.2",
+        26: "CXXABI_1.3.11 GCC_7.0.0 GLIBCXX_3.4.24 GLIBC_2.26 ZLIB_1.2.9",
+        27: "GLIBC_2.27",
+        28: "GLIBC_2.28",
+        31: "CXXABI_1.3.12 GLIBCXX_3.4.28 GLIBC_2.31",
+        34: "CXXABI_1.3.13 GLIBCXX_3.4.29 GLIBC_2.34",
+        35: "GCC_12.0.0 GLIBCXX_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36 GLIBC_ABI_DT_RELR ZLIB_1.2.12",
+        37: "GLIBC_2.37",
+        38: "GLIBC_2.38",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+    "ppc64le": {
+        17: (
+            "CXXABI_1.3.7 CXXABI_LDBL_1.3 CXXABI_TM_1 GCC_4.7.0 "
+            "GLIBCXX_3.4.19 GLIBCXX_LDBL_3.4.10 GLIBC_2.17 LIBATOMIC_1.0 ZLIB_1.2.5.2"
+        ),
+        24: "CXXABI_1.3.10 GLIBCXX_3.4.22 GLIBCXX_LDBL_3.4.21 GLIBC_2.24 LIBATOMIC_1.2",
+        26: "CXXABI_1.3.11 GCC_7.0.0 GLIBCXX_3.4.24 GLIBC_2.26 ZLIB_1.2.9",
+        27: "GLIBC_2.27",
+        28: "GLIBC_2.28",
+        31: "CXXABI_1.3.12 GLIBCXX_3.4.28 GLIBC_2.31",
+        34: "CXXABI_1.3.13 CXXABI_IEEE128_1.3.13 GLIBCXX_3.4.29 GLIBCXX_IEEE128_3.4.29 GLIBCXX_LDBL_3.4.29 GLIBC_2.34",
+        35: "GLIBCXX_3.4.30 GLIBCXX_IEEE128_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36 GLIBC_ABI_DT_RELR",
+        37: "ZLIB_1.2.12",
+        38: "GLIBC_2.38",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBCXX_IEEE128_3.4.31 GLIBCXX_LDBL_3.4.31 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+    "riscv64": {
+        31: "CXXABI_1.3.12 CXXABI_TM_1 GCC_7.0.0 GLIBCXX_3.4.28 GLIBC_2.31 LIBATOMIC_1.2 ZLIB_1.2.9",
+        34: "CXXABI_1.3.13 GLIBCXX_3.4.29 GLIBC_2.34",
+        35: "GLIBCXX_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36",
+        37: "GLIBC_2.37 ZLIB_1.2.12",
+        38: "GLIBC_2.38 GLIBC_ABI_DT_RELR",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+    "s390x": {
+        17: (
+            "CXXABI_1.3.7 CXXABI_LDBL_1.3 CXXABI_TM_1 GCC_4.7.0 "
+            "GLIBCXX_3.4.19 GLIBCXX_LDBL_3.4.10 GLIBC_2.17 ZLIB_1.2.5.2"
+        ),
+        24: "CXXABI_1.3.10 GLIBCXX_3.4.22 GLIBCXX_LDBL_3.4.21 GLIBC_2.24 LIBATOMIC_1.2",
+        26: "CXXABI_1.3.11 GCC_7.0.0 GLIBCXX_3.4.24 GLIBC_2.26 ZLIB_1.2.9",
+        27: "GLIBC_2.27",
+        28: "GLIBC_2.28",
+        31: "CXXABI_1.3.12 GLIBCXX_3.4.28 GLIBC_2.31",
+        34: "CXXABI_1.3.13 GLIBCXX_3.4.29 GLIBCXX_LDBL_3.4.29 GLIBC_2.34",
+        35: "GLIBCXX_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36 GLIBC_ABI_DT_RELR",
+        37: "ZLIB_1.2.12",
+        38: "GLIBC_2.38",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBCXX_LDBL_3.4.31 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+    "x86_64": {
+        5: "CXXABI_1.3.1 GCC_4.2.0 GLIBCXX_3.4.8 GLIBC_2.5",
+        12: "CXXABI_1.3.3 GCC_4.3.0 GLIBCXX_3.4.13 GLIBC_2.12 ZLIB_1.2.2.4",
+        17: "CXXABI_1.3.7 CXXABI_TM_1 GCC_4.8.0 GLIBCXX_3.4.19 GLIBC_2.17 ZLIB_1.2.5.2",
+        24: "CXXABI_1.3.10 CXXABI_FLOAT128 GLIBCXX_3.4.22 GLIBC_2.24 LIBATOMIC_1.2",
+        26: "GLIBC_2.26",
+        27: "CXXABI_1.3.11 GCC_7.0.0 GLIBCXX_3.4.24 GLIBC_2.27 ZLIB_1.2.9",
+        28: "GLIBC_2.28",
+        31: "CXXABI_1.3.12 GLIBCXX_3.4.28 GLIBC_2.31",
+        34: "CXXABI_1.3.13 GLIBCXX_3.4.29 GLIBC_2.34",
+        35: "GCC_12.0.0 GLIBCXX_3.4.30 GLIBC_2.35",
+        36: "GLIBC_2.36 GLIBC_ABI_DT_RELR",
+        37: "ZLIB_1.2.12",
+        38: "GLIBC_2.38",
+        39: "CXXABI_1.3.15 GCC_14.0.0 GLIBCXX_3.4.33 GLIBC_2.39",
+        40: "GLIBC_2.40",
+        41: "GLIBC_2.41",
+    },
+}

@@ -1,0 +1,116 @@
+"""Device code as a filter: which wheels may matter to a GPU, and why one of them does not serve it.
+
+Facts decide, not names; names and requirements only say whose facts are worth knowing, for reading them may cost
+hundreds of megabytes. That choice depends on the wheel alone, never on what happens to be known.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from gpuenv.model.distribution import Metadata, WheelFile
+from gpuenv.model.facts import NativeFacts, natural
+from gpuenv.model.linkage import Linkage, Outcome, linkage, runtime_majors
+from gpuenv.model.machine import cuda_of_driver
+from gpuenv.model.requirement import InvalidRequirement, parse_requirement
+from gpuenv.model.target import Target
+
+__all__ = ["cuda_major", "is_native", "matters_by_metadata", "matters_by_name", "refusal", "remarks"]
+
+# Distributions of GPU vendors, and the marks that others put on their GPU builds.
+_NAMES = re.compile(
+    r"(nvidia|cuda|cupy|rocm|hip|amd|triton|jax-(cuda|rocm)|torch)(-|$)|.*-(cuda|cu|rocm)-?\d*x?(-|$)|.*-gpu$"
+)
+_LOCAL = re.compile(r"\+.*(cu|rocm|hip)\d")
+# Whoever requires one of these works on a GPU, if its wheel is native.
+_COMPANIONS = re.compile(r"(nvidia-|cuda-|cupy|rocm|triton|torch$|pytorch-triton|jax-(cuda|rocm))")
+_SHOWN = 6
+
+
+def is_native(wheel: WheelFile) -> bool:
+    """Is it for one kind of machine?"""
+    return not wheel.tags.endswith("-any")
+
+
+def matters_by_name(name: str, version: str, wheel: WheelFile) -> bool:
+    """Do its name, its local version or its tag say that it may carry device code? name: normalised."""
+    unchecked = wheel.tags.rsplit("-", 1)[1].startswith("linux_")  # nobody promised that it runs anywhere
+    return bool(_NAMES.match(name) or _LOCAL.search(version)) or unchecked
+
+
+def matters_by_metadata(metadata: Metadata) -> bool:
+    """Does it require what only GPU software requires?"""
+    lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
+    return any(_COMPANIONS.match(name) for name in _names(lines))
+
+
+def _names(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        try:
+            yield parse_requirement(line).name
+        except InvalidRequirement:  # such a line means nothing
+            continue
+
+
+def refusal(facts: NativeFacts, target: Target) -> str | None:
+    """Why the wheel does not serve every GPU of the target; None: it does, or carries no device code."""
+    level, majors = _cuda_level(target), runtime_majors(facts, target)
+    if level is not None and majors and min(majors) > level:
+        return f"is for CUDA {min(majors)}, the target's driver runs CUDA {level} at most"
+    reasons = [_reason(asked, facts, target) for asked in _ways(facts, target)]
+    return None if None in reasons else reasons[0]
+
+
+def _reason(asked: Linkage, facts: NativeFacts, target: Target) -> str | None:
+    for verdict in asked.verdicts:
+        if verdict.outcome is Outcome.REFUSED:
+            return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
+        if verdict.outcome is Outcome.OTHER_VENDOR and not target.cpu_fallback:
+            other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
+            return f"has code for {other.upper()} GPUs only ({_architectures(facts, other)}), none for {verdict.gpu}"
+    return None
+
+
+def _ways(facts: NativeFacts, target: Target) -> Iterator[Linkage]:
+    """What the artifact asks of the target, with each CUDA that both know, newest first; of ROCm the one wanted."""
+    level = _cuda_level(target)
+    majors = [] if target.rocm else [m for m in runtime_majors(facts, target) if level is None or m <= level]
+    if not majors:
+        yield linkage(facts, target)
+    for major in sorted(majors, reverse=True):
+        yield linkage(facts, target, runtime_major=major)
+
+
+def cuda_major(name: str, facts: NativeFacts, target: Target) -> int | None:
+    """The one CUDA major version that a distribution works with; None for several, none, and CUDA's own libraries."""
+    if name.startswith(("nvidia-", "cuda-")) or not target.gpu or not target.gpu[0].startswith("sm_"):
+        return None
+    majors = runtime_majors(facts, target)
+    return majors[0] if len(majors) == 1 else None
+
+
+def _cuda_level(target: Target) -> int | None:
+    """The highest CUDA major version that the driver of a target runs; None where the target does not say."""
+    if not target.gpu or not target.gpu[0].startswith("sm_"):
+        return None
+    if target.cuda:
+        return int(target.cuda.partition(".")[0])
+    return cuda_of_driver(target.driver) if target.driver else None
+
+
+def remarks(facts: NativeFacts, target: Target) -> Iterator[str]:
+    """What is odd about a wheel that serves: little coverage of a live binary, and binaries that are damaged."""
+    yield from (f"{damage.path} is damaged: {damage.problem}" for damage in facts.damaged)
+    serving = next((asked for asked in _ways(facts, target) if _reason(asked, facts, target) is None), None)
+    for verdict in serving.verdicts if serving else ():
+        if verdict.outcome is Outcome.SERVED:
+            for gap in verdict.gaps:
+                name = gap.path.rpartition("/")[2]
+                yield f"{name} has code for {verdict.gpu} in {gap.served} of its {gap.units} containers"
+
+
+def _architectures(facts: NativeFacts, vendor: str) -> str:
+    """The architectures of a vendor that the artifact has code for, in natural order."""
+    names = {code.arch for found in facts.objects for code in found.device_code if code.vendor == vendor}
+    ordered = sorted(names, key=natural)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + more

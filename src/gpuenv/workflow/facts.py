@@ -1,0 +1,104 @@
+"""What is known of an artifact's binaries, wherever it is known: kept from before, published, or read now."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpuenv.model.distribution import WheelFile
+from gpuenv.model.facts import SCHEMA, NativeFacts, decode_facts, encode_facts
+from gpuenv.workflow.project import Project, write_atomically
+from gpuenv.workflow.published import PublishedFacts, distribution_of
+
+if TYPE_CHECKING:
+    from gpuenv.archive.tree import Tree
+    from gpuenv.model.manifest import Index
+
+__all__ = ["FactsCache", "WheelFacts", "read_tree", "sha256_of"]
+
+
+class FactsCache:
+    """Facts by the sha256 of their artifact, one JSON file each; an unwritable folder forgets.
+
+    stated: for artifacts whose digest is what an index says, of which only parts were compared with anything. They are
+    believed as far as the index is, and kept apart from those that were hashed here.
+    """
+
+    def __init__(self, cache: Path, *, stated: bool = False) -> None:
+        self._folder = cache / (f"facts-stated-v{SCHEMA}" if stated else f"facts-v{SCHEMA}")
+        self._stated = stated
+
+    def get(self, sha256: str) -> NativeFacts | None:
+        """What was kept; None for nothing, and for what is not whole."""
+        try:
+            facts = decode_facts(self._path(sha256).read_bytes())
+        except OSError:
+            return None
+        return facts if facts is not None and (self._stated or facts.sha256 == sha256) else None
+
+    def put(self, sha256: str | None, facts: NativeFacts) -> None:
+        """Keep facts of an artifact whose sha256 is known."""
+        if sha256 is None:
+            return
+        path = self._path(sha256)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, encode_facts(facts))
+
+    def _path(self, sha256: str) -> Path:
+        return self._folder / sha256[:2] / f"{sha256}.json"
+
+
+class WheelFacts:
+    """The native facts of wheels that an index offers, for a solve: known ones at once, others by reading the wheel."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._kept = FactsCache(project.cache)
+        self._stated = FactsCache(project.cache, stated=True)
+        self._published = PublishedFacts()
+
+    def known(self, wheel: WheelFile) -> NativeFacts | None:
+        """What is known without reading the wheel."""
+        if wheel.sha256 is None:
+            return None
+        published = self._published.get(distribution_of(wheel.filename), wheel.sha256)
+        return published or self._kept.get(wheel.sha256) or self._stated.get(wheel.sha256)
+
+    def read(self, wheel: WheelFile, index: "Index | None") -> NativeFacts:
+        """The facts that the wheel itself holds: from a file here, or by those parts of a far one that matter."""
+        # dear to import, and most locks read no wheel
+        from gpuenv.archive.tree import open_tree, open_tree_from
+        from gpuenv.index.folder import path_of
+        from gpuenv.index.remote import open_remote
+
+        project = self._project
+        if wheel.url.startswith("file:"):
+            tree = open_tree(path_of(wheel.url))
+        else:
+            source = open_remote(
+                wheel.url, index=index, cache_dir=project.cache, offline=project.offline, environ=project.environ
+            )
+            tree = open_tree_from(wheel.filename, source)
+        with tree:
+            facts = read_tree(tree, None, wheel.filename, project)
+        self._stated.put(wheel.sha256, facts)
+        return facts
+
+
+def read_tree(tree: "Tree", sha256: str | None, name: str, project: Project) -> NativeFacts:
+    """The facts that an open artifact holds, with progress under its name. sha256: of all its bytes, where seen."""
+    from gpuenv.binaries.artifact import bytes_to_read, read_artifact
+
+    label = f"reading {name}"
+    project.progress.begin(label, bytes_to_read(tree))
+    try:
+        return read_artifact(tree, sha256, progress=lambda amount: project.progress.advance(label, amount))
+    finally:
+        project.progress.end(label)
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What reads hostile bytes, held to its promises over bytes that a fuzzer chose."""

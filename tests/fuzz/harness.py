@@ -1,0 +1,240 @@
+"""The promises of everything that reads hostile bytes, one function for each door: bytes in, an AssertionError out.
+
+A target gets any bytes at all. Some put them where they lead deep: behind a right header, into an archive whose
+checksums are right. What readers say of bytes is theirs; here stands only what holds of all bytes: which errors may
+leave, that a file read as a stream says what it says read at random, that facts survive JSON, that a report has no
+control characters.
+"""
+
+import struct
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gpuenv.archive.links import links_of, parse_links
+from gpuenv.archive.names import Refused
+from gpuenv.archive.source import window
+from gpuenv.archive.tree import Tree, open_tree_from
+from gpuenv.binaries import object as reader
+from gpuenv.binaries.artifact import read_artifact
+from gpuenv.binaries.object import read_object
+from gpuenv.errors import ArchiveError, BinaryError
+from gpuenv.model.architecture import parse_gpu
+from gpuenv.model.facts import NativeFacts, ObjectFacts, decode_facts, encode_facts
+from gpuenv.report.inspect import glance, inspect_document, object_lines
+from tests.fuzz import shapes
+
+__all__ = ["TARGETS", "Target"]
+
+Target = Callable[[bytes], None]
+
+PATHS = (
+    "lib.so",
+    "a.co",
+    "a_gfx942.dat",
+    "a.ptx",
+    "a.kpack",
+    "pkg/module.cpython-312-x86_64-linux-gnu.so",
+    "pkg/bücher.so",
+    "gfx90a/gfx942e4.db.txt",
+)
+_GPUS = tuple(gpu for name in ("sm_90", "sm_75", "gfx942", "gfx90a:xnack+") if (gpu := parse_gpu(name)))
+_ENDLESS = "its tables refer to each other without end"
+
+
+@dataclass(frozen=True)
+class _File:
+    """Bytes as a file to read, in pieces of `piece` bytes; at random too where `seekable`."""
+
+    path: str
+    data: bytes
+    piece: int
+    seekable: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def read(self) -> Callable[[int, int], bytes] | None:
+        return (lambda offset, size: self.data[offset : offset + size]) if self.seekable else None
+
+    def chunks(self) -> Iterator[bytes]:
+        return _pieces(self.data, self.piece)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Bytes as the source of an archive."""
+
+    data: bytes
+    distant: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, offset: int, size: int, /) -> bytes:
+        assert offset >= 0 <= size, "a read before the start"
+        return self.data[offset : offset + size]
+
+    def stream(self, start: int, stop: int, /) -> Iterator[bytes]:
+        return _pieces(window(self.read, start, stop - start)(0, stop - start), 1021)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@contextmanager
+def _nothing_near() -> Iterator[None]:
+    """A stream of which hardly anything is kept, as if the file were much larger."""
+    head, near, reader.HEAD, reader.NEAR = reader.HEAD, reader.NEAR, 64, 1
+    try:
+        yield
+    finally:
+        reader.HEAD, reader.NEAR = head, near
+
+
+def _facts(file: _File) -> ObjectFacts | str | None:
+    try:
+        return read_object(file)
+    except BinaryError as error:
+        return f"BinaryError: {error.message}"
+
+
+def file(data: bytes) -> None:
+    """A file: the first byte chooses its path, the rest is its content."""
+    if data:
+        check_file(PATHS[data[0] % len(PATHS)], data[1:])
+
+
+def check_file(path: str, data: bytes) -> None:
+    """Read at random and as a stream a file says the same, or fails in the same words; the facts can be kept, shown."""
+    near = _facts(_File(path, data, max(len(data), 1), seekable=True))
+    odd = _facts(_File(path, data, len(data) // 64 * 2 + 7, seekable=False))
+    assert near == odd, f"read at random: {near}\nas a stream: {odd}"
+    if data.startswith(b"\x7fELF"):
+        with _nothing_near():
+            far = _facts(_File(path, data, len(data) // 64 * 2 + 7, seekable=False))
+        # who asks for more than there are tables is refused, and only where nothing is at hand
+        assert near == far or _ENDLESS in str(far), f"read at random: {near}\nfrom far away: {far}"
+    if isinstance(near, ObjectFacts):
+        check_facts(NativeFacts(None, len(data), objects=(near,)))
+    elif near is not None:
+        assert_printable(near.replace(_name_in(near), ""))
+
+
+def _name_in(message: str) -> str:
+    """Names are quoted as they are: the report escapes them."""
+    return message.partition("its section ")[2].partition(" ends at byte")[0]
+
+
+def check_facts(facts: NativeFacts) -> None:
+    """Facts survive JSON; every report of them is made of printable characters and newlines."""
+    assert decode_facts(encode_facts(facts)) == facts
+    assert_printable(glance("a file", facts, _GPUS))
+    assert_printable(object_lines(facts))
+    assert_printable(object_lines(facts, _GPUS))
+    inspect_document("a file", facts, "read", _GPUS)
+
+
+def assert_printable(text: str) -> None:
+    """No control characters, no halves of pairs; newlines are allowed."""
+    bad = {char for char in set(text) - {"\n"} if unicodedata.category(char) in ("Cc", "Cs")}
+    assert not bad, f"control characters {bad!r} in {text!r}"
+
+
+def archive(data: bytes) -> None:
+    """An artifact: whatever it holds can be read or is refused; here and far away it says the same."""
+    here = _artifact(data, distant=False)
+    there = _artifact(data, distant=True)
+    # far away, local headers of what does not matter are never seen
+    if here is not None:
+        assert here == there, f"here: {here}\nfar away: {there}"
+
+
+def _artifact(data: bytes, *, distant: bool) -> NativeFacts | None:
+    try:
+        with open_tree_from("some.whl", _Source(data, distant)) as tree:
+            _walk(tree)
+        with open_tree_from("some.whl", _Source(data, distant)) as tree:
+            facts = read_artifact(tree, None, workers=1)
+    except ArchiveError as error:
+        assert_printable(error.message)
+        return None
+    check_facts(facts)
+    return facts
+
+
+def _walk(tree: Tree) -> None:
+    """All files' bytes and all links; reading at random gives what the stream gave."""
+    for part in (tree, *tree.nested):
+        for one in part.files:
+            whole = b"".join(one.chunks())
+            assert len(whole) == one.size
+            assert_printable(one.path)
+            if one.read is not None:
+                assert one.read(0, one.size + 1) == whole
+                assert one.read(one.size // 2, 7) == whole[one.size // 2 :][:7]
+        for link in part.links:
+            assert_printable(link.path + link.target)
+
+
+def links(data: bytes) -> None:
+    """A LINKS file, and behind a zero byte the paths that are there: each pair becomes one link, or all is refused."""
+    text, _, paths = data.partition(b"\0")
+    there = [path for path in paths.decode("utf-8", "ignore").split("\n") if path]
+    try:
+        pairs = parse_links(text, "some-1.dist-info/LINKS")
+    except Refused as refused:
+        assert_printable(str(refused))
+        return
+    found = links_of(pairs, there)
+    assert len(found) == len(set(pairs))
+    for link in found:
+        assert_printable(link.path + link.target)
+
+
+def _shaped(shape: Callable[[bytes], bytes], path: str) -> Target:
+    def target(data: bytes) -> None:
+        check_file(path, shape(data))
+
+    return target
+
+
+def _packed(data: bytes) -> None:
+    archive(shapes.packed(data))
+
+
+def _tar(data: bytes) -> None:
+    archive(shapes.tar(data))
+
+
+def _zip(data: bytes) -> None:
+    archive(shapes.zipped(data))
+
+
+def _cubin(data: bytes) -> None:
+    check_file("a.cubin", data[:18] + struct.pack("<H", 190) + data[20:] if len(data) > 20 else data)
+
+
+TARGETS: dict[str, Target] = {
+    "archive": archive,
+    "bundle": _shaped(shapes.bundle, "a.co"),
+    "ccob": _shaped(shapes.ccob, "a.hsaco"),
+    "cubin": _cubin,
+    "fatbin": _shaped(shapes.fatbin, "a.fatbin"),
+    "file": file,
+    "kpack": _shaped(shapes.kpack, "a.kpack"),
+    "links": links,
+    "lto": _shaped(shapes.lto, "a.ltoir"),
+    "packed": _packed,
+    "ptx": _shaped(shapes.ptx, "a.ptx"),
+    "tar": _tar,
+    "zip": _zip,
+}
