@@ -1,15 +1,21 @@
-"""Writes reference/cli.md from the command line itself: `python docs/generate.py`. A test holds the page up to date."""
+"""Writes those reference pages that the code itself makes: `python docs/generate.py`. A test holds them up to date.
 
+reference/cli.md is made from the command line, reference/native-facts.schema.json from the struct it describes.
+"""
+
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from typer.main import get_command
 
 from gpuenv.cli.common import COMMON
 from gpuenv.cli.main import app
+from gpuenv.model.facts import NativeFacts
 
-PAGE = Path(__file__).parent / "reference" / "cli.md"
+REFERENCE = Path(__file__).parent / "reference"
 
 HEAD = """\
 # The command line
@@ -71,5 +77,14 @@ def _meaning(option: Any) -> str:
     return text
 
 
+def facts_schema() -> str:
+    """The JSON Schema (2020-12) of native facts."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(NativeFacts)}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+PAGES = {"cli.md": cli_reference, "native-facts.schema.json": facts_schema}
+
 if __name__ == "__main__":
-    PAGE.write_text(cli_reference(), encoding="utf-8")
+    for name, make in PAGES.items():
+        (REFERENCE / name).write_text(make(), encoding="utf-8")
