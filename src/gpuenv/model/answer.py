@@ -1,8 +1,9 @@
 """What a solve answers: a Solution, a Conflict, or what it must be told before it can say (Missing)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.distribution import WheelFile
 
 __all__ = ["Conflict", "Demand", "Missing", "Pin", "Refusal", "Solution"]
@@ -13,7 +14,9 @@ class Pin:
     """One distribution of a solution.
 
     index: the index it came from, None for a direct URL. requires, extras: keys (`numpy`, `fastapi[standard]`) that
-    it requires on this target, alone and for each extra that was asked for.
+    it requires on this target, alone and for each extra that was asked for. libraries: by distribution, the sonames
+    that its binaries need of it. host: what its binaries need of the machine. runtime: the major version of CUDA or
+    ROCm that its binaries are used with. facts: how its native facts were learnt; None: they were not asked for.
     """
 
     name: str
@@ -22,15 +25,24 @@ class Pin:
     index: str | None
     requires: tuple[str, ...]
     extras: Mapping[str, tuple[str, ...]]
+    libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host: tuple[HostDemand, ...] = ()
+    runtime: int | None = None
+    facts: Learnt | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Every requirement is met: one pin a name. roots: the keys asked for, by `project`, `extra:X`, `group:X`."""
+    """Every requirement is met: one pin a name. roots: the keys asked for, by `project`, `extra:X`, `group:X`.
+
+    libraries, host: what the project itself needs (`native`), as a pin has it.
+    """
 
     pins: Mapping[str, Pin]
     roots: Mapping[str, tuple[str, ...]]
     warnings: tuple[str, ...] = ()
+    libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host: tuple[HostDemand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

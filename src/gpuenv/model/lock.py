@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.target import Target
 
 __all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget"]
@@ -14,7 +15,8 @@ class LockedArtifact:
     """One wheel: where it came from and what its bytes are.
 
     index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
-    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes.
+    of the file relative to the folder. sha256: lower-case hex, always there. size: bytes. facts: how the native facts
+    that the lock relies on were learnt, None where it relies on none.
     """
 
     filename: str
@@ -24,6 +26,7 @@ class LockedArtifact:
     url: str
     sha256: str
     size: int
+    facts: Learnt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +34,37 @@ class LockedPackage:
     """One distribution of one target: its artifact (by file name) and what it requires there.
 
     requires: keys (`numpy`, `fastapi[standard]`), sorted. extras: the same for each extra that was asked for.
+    libraries, host, runtime: as `model.answer.Pin` has them.
     """
 
     name: str
     artifact: str
     requires: tuple[str, ...]
     extras: Mapping[str, tuple[str, ...]]
+    libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host: tuple[HostDemand, ...] = ()
+    runtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LockedTarget:
     """The solution for one target.
 
-    roots: what was asked for, as keys: under `project`, `extra:NAME` and `group:NAME`.
+    roots: what was asked for, as keys: under `project`, `extra:NAME` and `group:NAME`. libraries, host: what the
+    project itself needs.
     """
 
     target: Target
     roots: Mapping[str, tuple[str, ...]]
     packages: Mapping[str, LockedPackage]
+    libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host: tuple[HostDemand, ...] = ()
 
     def reachable(self, roots: frozenset[str]) -> tuple[LockedPackage, ...]:
         """The packages that the named roots need, sorted by name."""
         seen: set[str] = set()
         todo = [key for root in sorted(roots) for key in self.roots.get(root, ())]
+        todo += self.libraries
         while todo:
             key = todo.pop()
             if key in seen:
@@ -61,7 +72,7 @@ class LockedTarget:
             seen.add(key)
             name, _, extra = key.removesuffix("]").partition("[")
             package = self.packages[name]
-            todo += package.extras.get(extra, ()) if extra else package.requires
+            todo += package.extras.get(extra, ()) if extra else (*package.requires, *package.libraries)
             todo.append(name)
         return tuple(self.packages[name] for name in sorted({key.partition("[")[0] for key in seen}))
 
@@ -80,7 +91,8 @@ class Lock:
     """A decoded gpuenv.lock.
 
     inputs: what the manifest said, as plain TOML values (`lock.freshness.inputs_of`).
-    exclude_newer: the instant that was used, or None.
+    exclude_newer: the instant that was used, or None. providers: the digest of the shipped table of providers, where
+    it was asked; None where it was not.
     """
 
     inputs: Mapping[str, object]
@@ -88,6 +100,7 @@ class Lock:
     indexes: tuple[LockedIndex, ...]
     artifacts: Mapping[str, LockedArtifact]
     targets: Mapping[str, LockedTarget]
+    providers: str | None = None
 
     def environment(self, locked: LockedTarget, packages: Iterable[LockedPackage]) -> str:
         """The digest over what decides the installed bytes: the Python tag and the digest of every artifact."""

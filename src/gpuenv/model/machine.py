@@ -99,7 +99,7 @@ def _libc(machine: Machine, target: "Target") -> list[str]:
 def _gpu(machine: Machine, target: "Target") -> list[str]:
     """A target may serve several architectures; a machine needs one of them."""
     wanted = {_plain(gpu) for gpu in target.gpu}
-    if not wanted or target.cpu_fallback or wanted & set(machine.gpus):
+    if not wanted or target.cpu_fallback is True or wanted & set(machine.gpus):
         return []
     have = ", ".join(machine.gpus) or ("an unknown GPU" if machine.devices else "no GPU")
     return [f"the target is for {' or '.join(target.gpu)}, this machine has {have}"]
@@ -111,7 +111,7 @@ def _plain(gpu: str) -> str:
 
 
 def _driver(machine: Machine, target: "Target") -> list[str]:
-    if not (target.driver or target.cuda) or (target.cpu_fallback and machine.cuda is None):
+    if not (target.driver or target.cuda) or (target.cpu_fallback is True and machine.cuda is None):
         return []
     have = machine.nvidia_driver
     if have is None and machine.cuda_level is None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpuenv.model.requirement import Requirement
+from gpuenv.model.rules import NativeRules
 from gpuenv.model.target import Target
 from gpuenv.model.url import without_credentials
 
@@ -73,3 +74,4 @@ class Manifest:
     builds: bool
     configured: bool
     target_dependencies: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
+    rules: NativeRules = field(default_factory=NativeRules)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Literal
 
 from packaging import tags as _tags
 
@@ -37,6 +38,9 @@ class Target:
     glibc, musl, macos: `major.minor` of the libc or the system; exactly the one that `platform` has.
     gpu: architectures of one vendor, every one of which the environment must serve (`sm_90`, `gfx942`).
     cuda: highest CUDA the driver supports. driver: NVIDIA driver version. rocm: user-space level wanted.
+    cpu: what its processor can do, `x86-64-v3`; None: the oldest of its kind. cpu_fallback: code for the other vendor's
+    GPUs alone will do, True or for these packages. gpu_code: may binaries carry device code at all? ptx: does PTX serve?
+    host_libraries: folders whose libraries may be used, and sonames (patterns) that the machine has.
     """
 
     name: str
@@ -49,7 +53,15 @@ class Target:
     cuda: str | None = None
     driver: str | None = None
     rocm: str | None = None
-    cpu_fallback: bool = False
+    cpu: str | None = None
+    cpu_fallback: bool | tuple[str, ...] = False
+    gpu_code: Literal["allow", "forbid"] = "allow"
+    ptx: bool = True
+    host_libraries: tuple[str, ...] = ()
+
+    def falls_back(self, name: str) -> bool:
+        """May a distribution run on the CPU although its code is for GPUs, only others? name: normalised."""
+        return name in self.cpu_fallback if isinstance(self.cpu_fallback, tuple) else self.cpu_fallback
 
     @property
     def arch(self) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpuenv.model.distribution import Catalog
+from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.requirement import Requirement
+from gpuenv.model.rules import NativeRules
 from gpuenv.model.target import Target
 
 __all__ = ["Task"]
@@ -16,7 +18,8 @@ class Task:
 
     roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name (the old lock's,
     then other targets'). sources: names that come from a URL, whoever asks for them.
-    exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist.
+    exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist. rules: what the project says of
+    native code. providers: the shipped table. provides: names of indexes that may say more of who provides what.
     """
 
     project: str
@@ -29,3 +32,6 @@ class Task:
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     exclude_newer: str | None = None
+    rules: NativeRules = field(default_factory=NativeRules)
+    providers: ProviderTable = NO_PROVIDERS
+    provides: tuple[str, ...] = ()

@@ -1,0 +1,63 @@
+"""What a project says of native code: what it needs, whom it believes, and its exceptions for single packages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from gpuenv.model.requirement import Requirement
+
+__all__ = ["RUNTIMES", "AllowedMissing", "NativeRules", "PackageRules", "Scan"]
+
+# Classes of runtimes of which one process should have one (design: "One graph").
+RUNTIMES = ("cuda", "cudnn", "libstdc++", "mpi", "nccl", "openmp")
+
+
+class Scan(StrEnum):
+    """Which wheels a lock reads.
+
+    GPU: for targets with a GPU, those that may matter to one. ALL: every native wheel. NONE: no wheel.
+    """
+
+    GPU = "gpu"
+    ALL = "all"
+    NONE = "none"
+
+
+class AllowedMissing(NamedTuple):
+    """Sonames (a pattern, fnmatch) that some binaries of a package (a pattern for their paths) may lack."""
+
+    soname: str
+    objects: str = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRules:
+    """The exceptions for one package.
+
+    missing: what its binaries may lack. live, dormant: binaries (patterns for their paths) that are loaded, or never.
+    gpu_code: `trust` asks for no device code. ptx: does PTX, which a driver compiles, serve a GPU?
+    """
+
+    missing: tuple[AllowedMissing, ...] = ()
+    live: tuple[str, ...] = ()
+    dormant: tuple[str, ...] = ()
+    gpu_code: Literal["check", "trust"] = "check"
+    ptx: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRules:
+    """`[tool.gpuenv]` as far as it is about native code.
+
+    native: sonames that the project itself needs. strict_host: what nobody provides is refused, not demanded of the
+    machine. one_runtime: classes of RUNTIMES of which an environment must have one. providers: who brings a soname,
+    before all other sources. packages: exceptions, by normalised name.
+    """
+
+    native: tuple[str, ...] = ()
+    scan: Scan = Scan.GPU
+    strict_host: bool = False
+    one_runtime: frozenset[str] = frozenset()
+    providers: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
+    packages: Mapping[str, PackageRules] = field(default_factory=dict)
