@@ -9,7 +9,7 @@ Learnt = Literal["read", "published"]
 
 
 class HostDemand(NamedTuple):
-    """A library that the machine must have. by: the first binary that needs it. versions: symbol versions it must have."""
+    """A library that the machine must have. by: the first binary that needs it. versions: its symbol versions."""
 
     soname: str
     by: str

@@ -39,7 +39,7 @@ class Target:
     gpu: architectures of one vendor, every one of which the environment must serve (`sm_90`, `gfx942`).
     cuda: highest CUDA the driver supports. driver: NVIDIA driver version. rocm: user-space level wanted.
     cpu: what its processor can do, `x86-64-v3`; None: the oldest of its kind. cpu_fallback: code for the other vendor's
-    GPUs alone will do, True or for these packages. gpu_code: may binaries carry device code at all? ptx: does PTX serve?
+    GPUs alone will do, True or for these packages. gpu_code: may binaries carry device code? ptx: does PTX serve?
     host_libraries: folders whose libraries may be used, and sonames (patterns) that the machine has.
     """
 
