@@ -35,15 +35,15 @@ class Order:
         return min(keys, key=lambda key: self._rank(key, information))
 
     def _rank(self, key: Key, information: Mapping[Key, Iterator[Any]]) -> tuple[int, int, int, Key]:
-        freedom = (
-            0
-            if key.kind is Kind.HOST
-            else min((_freedom(info.requirement) for info in information[key]), default=_ORPHAN)
-        )
+        freedom = _LATE.get(key.kind)
+        if freedom is None:
+            freedom = min((_freedom(info.requirement) for info in information[key]), default=_ORPHAN)
         return (freedom, -self._trouble[key.name], self._discovered.get(key, 0), key)
 
 
 _ORPHAN = 9
+# What the target brings is decided first; who brings a soname when it is known what is there in any case.
+_LATE = {Kind.HOST: 0, Kind.MAJOR: 10, Kind.SONAME: 11}
 
 
 def _freedom(need: Need) -> int:
