@@ -3,9 +3,9 @@
     python benchmarks/compare_readelf.py FILE.so WHEEL.whl FOLDER …
 
 Every ELF file among them, in wheels and below folders, is read by both: class, byte order, machine, type, flags,
-SONAME, NEEDED, RPATH, RUNPATH, interpreter, executable stack, needed and defined symbol versions, PyInit symbols,
-sections. One line an argument, one line more for each difference; exit code 1 if there is any. `--time` also reads
-the same facts through pyelftools, if it is installed, and prints the seconds of each.
+SONAME, NEEDED, RPATH, RUNPATH, interpreter, executable stack, level of x86-64, needed and defined symbol versions,
+PyInit symbols, sections. One line an argument, one line more for each difference; exit code 1 if there is any.
+`--time` also reads the same facts through pyelftools, if it is installed, and prints the seconds of each.
 """
 
 import re
@@ -55,7 +55,7 @@ def ours(path: Path) -> Facts:
 
 def theirs(path: Path) -> Facts:
     """The same, out of what readelf prints."""
-    command = ["readelf", "-hlSdVW", "--dyn-syms", str(path)]
+    command = ["readelf", "-hlSdVnW", "--dyn-syms", str(path)]
     done = subprocess.run(command, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, capture_output=True)
     text = done.stdout.decode("utf-8", "replace")
 
@@ -72,6 +72,7 @@ def theirs(path: Path) -> Facts:
     endian = "little" if "little" in (one(r"^  Data: +(.+)$") or "") else "big"
     machine = MACHINES.get(one(r"^  Machine: +(.+)$") or "", "?")
     needed, defined = versions(text)
+    levels = re.findall(r"x86-64-v[234]", one(r"x86 ISA needed: (.*)$") or "")
     return {
         "bits": int(one(r"^  Class: +ELF(\d+)") or 0),
         "endian": endian,
@@ -88,6 +89,7 @@ def theirs(path: Path) -> Facts:
         "versions_defined": defined,
         "interpreter": one(r"\[Requesting program interpreter: (.*)\]$"),
         "executable_stack": "E" in (stack or ""),
+        "cpu": max(levels, default=None),
         "init_symbols": symbols(text),
         "sections": sections(text),
     }

@@ -1,6 +1,7 @@
 """The ELF reader, over small files of every class and byte order, over what gcc makes here, and over damage."""
 
 import importlib.util
+import platform
 import shutil
 import struct
 import subprocess
@@ -16,6 +17,7 @@ from gpuenv.archive.ranges import MissingRange, SparseFile
 from gpuenv.binaries.dynamic import paths
 from gpuenv.binaries.elf import Elf, origin_paths, ranges_of, read_elf
 from gpuenv.errors import BinaryError
+from tests.support.binaries import library
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures" / "binaries" / "elf"
@@ -413,7 +415,8 @@ def test_readelf_agrees(compiled: Path) -> None:
     compare = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(compare)
     gcc(compiled, "-shared", "a.c")
-    files = [*FIXTURES.glob("*.so*"), compiled / "a.out", Path(sys.executable).resolve()]
+    gcc(compiled, "-shared", "-o", "b.out", "a.c", *(["-Wl,-z,x86-64-v3"] if platform.machine() == "x86_64" else []))
+    files = [*FIXTURES.glob("*.so*"), compiled / "a.out", compiled / "b.out", Path(sys.executable).resolve()]
     files += sorted(Path(sys.prefix).rglob("*.so"))[:12]
     assert [(path.name, text) for path in files for text in compare.differences(path)[0]] == []
     # the comparison sees a difference
@@ -422,6 +425,51 @@ def test_readelf_agrees(compiled: Path) -> None:
     assert {name for name, value in compare.ours(compiled / "a.out").items() if value != told[name]} == {
         "bits", "machine", "rpath", "runpath", "sections",
     }  # fmt: skip
+
+
+def noted(*properties: tuple[int, bytes], kind: int = 4, alignment: int = 8, cut: int = 0) -> bytes:
+    """A library with a note of properties (type, data), in a segment of a kind."""
+    padded = b"".join(struct.pack("<II", what, len(data)) + data.ljust(8, b"\0") for what, data in properties)
+    other = struct.pack("<III4s8s", 4, 8, 1, b"GNU", b"an ABI")
+    note = other.ljust(24, b"\0") + struct.pack("<III4s", 4, len(padded), 5, b"GNU") + padded
+    data = library(sections=[(".note.gnu.property", note)])
+    place = next(one for one in parse(data).sections if one.name == ".note.gnu.property")
+    fields = place.offset, place.offset, place.offset, place.size - cut, place.size, alignment
+    return put(data, 64 + 2 * 56, "IIQQQQQQ", kind, 4, *fields)
+
+
+def levels(bits: int) -> tuple[int, bytes]:
+    """The property GNU_PROPERTY_X86_ISA_1_NEEDED."""
+    return 0xC0008002, struct.pack("<I", bits)
+
+
+@pytest.mark.parametrize(
+    ("bits", "level"), [(0, None), (1, None), (0b10, "x86-64-v2"), (0b111, "x86-64-v3"), (0b1000, "x86-64-v4")]
+)
+def test_the_level_of_x86_64(bits: int, level: str | None) -> None:
+    """The highest level that the linker wrote down as needed, wherever among the properties; the first is none."""
+    used, feature = (0xC0010002, struct.pack("<I", 15)), (0xC0000002, struct.pack("<I", 3))
+    assert parse(noted(feature, levels(bits), used)).cpu == level
+    assert parse(noted(levels(bits), kind=0x6474E553)).cpu == level
+
+
+def test_notes_that_say_no_level() -> None:
+    """Other alignments, other machines, other lengths and notes that are cut off or nowhere say nothing."""
+    assert parse(noted(levels(15))).cpu == "x86-64-v4"
+    assert parse(noted(levels(15), alignment=4)).cpu is None
+    assert parse(noted((levels(15)[0], bytes([15]) * 8))).cpu is None
+    assert parse(noted(levels(15), cut=8)).cpu is None
+    assert parse(put(noted(levels(15)), 18, "H", 183)).cpu is None
+    for field, value in ((8, 1 << 40), (32, 1 << 40)):
+        assert parse(put(noted(levels(15)), 64 + 2 * 56 + field, "Q", value)).cpu is None
+
+
+def test_the_linker_writes_the_level(compiled: Path) -> None:
+    """`ld -z x86-64-v3` is read back; without it there is no level."""
+    if platform.machine() != "x86_64":
+        pytest.skip("not x86-64")
+    assert gcc(compiled, "-shared", "-fPIC", "a.c", "-Wl,-z,x86-64-v3").cpu == "x86-64-v3"
+    assert gcc(compiled, "-shared", "-fPIC", "a.c").cpu is None
 
 
 def test_only_relative_paths_count(compiled: Path) -> None:

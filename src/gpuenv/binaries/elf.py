@@ -3,6 +3,8 @@
 A reader of our own: docs/decisions/0010-own-elf-reader.md.
 """
 
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +14,11 @@ from gpuenv.binaries.dynamic import Tag, paths, read_dynamic, read_strings, read
 from gpuenv.binaries.elfheader import (
     MAGIC,
     PT_DYNAMIC,
+    PT_GNU_PROPERTY,
     PT_GNU_STACK,
     PT_INTERP,
     PT_LOAD,
+    PT_NOTE,
     ElfFile,
     Header,
     Section,
@@ -38,6 +42,11 @@ _PF_X = 1
 _INTERPRETER_LIMIT = 4096
 _NAMES_BEFORE = 64 << 10  # linkers put the names of sections right before the table of sections
 _SMALL_SEGMENT, _ALL_SEGMENTS = 4 << 20, 8 << 20
+# Linux extensions to the gABI: a note of properties, and the one that lists the levels of x86-64 that are needed
+_X86_64 = 62
+_PROPERTY_NOTE = 5
+_ISA_NEEDED = 0xC0008002
+_NOTES_LIMIT = 64 << 10
 _RELATIVE = ("$ORIGIN", "${ORIGIN}")
 
 
@@ -50,7 +59,8 @@ class Elf:
     as all have done since 2016, else `shared` with an interpreter. osabi, abi_version: EI_OSABI, EI_ABIVERSION.
     flags: e_flags. rpath, runpath: split at colons, "" for an empty part, which the loader takes for the current
     folder. versions_needed: library -> symbol versions, both sorted. versions_defined: in the file's order, without the
-    base version. executable_stack: a PT_GNU_STACK header asks for it. init_symbols: exported ones that begin with
+    base version. executable_stack: a PT_GNU_STACK header asks for it. cpu: the level of x86-64 without which the loader
+    refuses the file, `x86-64-v3`; None: the first, or it does not say. init_symbols: exported ones that begin with
     `PyInit_` or `PyInitU_`, sorted. sections: in the file's order, without SHT_NULL.
 
     Text that is not UTF-8 has U+FFFD in it; control characters stay.
@@ -72,6 +82,7 @@ class Elf:
     versions_defined: tuple[str, ...] = ()
     interpreter: str | None = None
     executable_stack: bool = False
+    cpu: str | None = None
     init_symbols: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
 
@@ -90,7 +101,7 @@ def read_elf(read: Read, size: int) -> Elf:
     linked: dict[str, Any] = {}
     if not debug:  # else its segments are those of another file
         file.check_loads()
-        linked = {"interpreter": _interpreter(file), **_linked(file)}
+        linked = {"interpreter": _interpreter(file), "cpu": _cpu(file), **_linked(file)}
     stack = file.last_segment(PT_GNU_STACK)
     own: dict[str, Any] = {
         "bits": header.bits,
@@ -127,7 +138,9 @@ def ranges_of(head: bytes, size: int) -> list[tuple[int, int]]:
         segments = ()  # their table lies farther on
     left = _ALL_SEGMENTS
     for segment in segments:
-        if segment.type in (PT_DYNAMIC, PT_LOAD) and segment.size <= min(_SMALL_SEGMENT, left):
+        if segment.type in (PT_DYNAMIC, PT_LOAD, PT_NOTE, PT_GNU_PROPERTY) and segment.size <= min(
+            _SMALL_SEGMENT, left
+        ):
             left -= segment.size
             found.append((segment.offset, segment.offset + segment.size))
     return [(start, min(stop, size)) for start, stop in found if start < min(stop, size)]
@@ -198,3 +211,36 @@ def _interpreter(file: ElfFile) -> str | None:
         raise BinaryError(f"the name of its interpreter takes {segment.size:,} bytes")
     text = file.at(segment.offset, segment.size, "interpreter's name")
     return text.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _cpu(file: ElfFile) -> str | None:
+    """The highest level in GNU_PROPERTY_X86_ISA_1_NEEDED, as ld.so takes it; notes that are cut off say nothing."""
+    if file.header.machine != _X86_64 or file.header.bits != 64:
+        return None
+    kinds = {segment.type for segment in file.segments}
+    kind = PT_GNU_PROPERTY if PT_GNU_PROPERTY in kinds else PT_NOTE
+    for segment in file.segments:
+        fits = segment.size <= _NOTES_LIMIT and segment.offset + segment.size <= file.size
+        if segment.type == kind and segment.alignment == 8 and fits:
+            for needed in _levels(file.at(segment.offset, segment.size, "notes")):
+                return f"x86-64-v{min(needed.bit_length(), 4)}" if needed > 1 else None
+    return None
+
+
+def _levels(notes: bytes) -> Iterator[int]:
+    """The levels needed, as bits from the first on, of each note of properties that states them.
+
+    Elf64_Nhdr {namesz, descsz, type}, the name, properties {type, datasz, data}, each padded to 8 bytes.
+    """
+    at = 0
+    while at + 16 <= len(notes):
+        name_size, size, kind = struct.unpack_from("<III", notes, at)
+        begin = at + 12 + (name_size + 3) // 4 * 4
+        stop = min(begin + size, len(notes))
+        if kind == _PROPERTY_NOTE and notes[at + 12 : at + 16] == b"GNU\0" and name_size == 4:
+            while begin + 12 <= stop:
+                what, length, value = struct.unpack_from("<III", notes, begin)
+                if what == _ISA_NEEDED and length == 4:
+                    yield value
+                begin += 8 + (length + 7) // 8 * 8
+        at = (at + 12 + (name_size + 3) // 4 * 4 + size + 7) // 8 * 8

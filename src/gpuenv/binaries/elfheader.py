@@ -12,9 +12,11 @@ from gpuenv.errors import BinaryError
 __all__ = [
     "MAGIC",
     "PT_DYNAMIC",
+    "PT_GNU_PROPERTY",
     "PT_GNU_STACK",
     "PT_INTERP",
     "PT_LOAD",
+    "PT_NOTE",
     "ElfFile",
     "Form",
     "Header",
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 MAGIC = b"\x7fELF"
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_GNU_STACK = 1, 2, 3, 0x6474E551
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_GNU_STACK, PT_GNU_PROPERTY = 1, 2, 3, 4, 0x6474E551, 0x6474E553
 _SHF_ALLOC = 2
 _SECTION_TYPES = {
     0: "NULL", 1: "PROGBITS", 2: "SYMTAB", 3: "STRTAB", 4: "RELA", 5: "HASH", 6: "DYNAMIC", 7: "NOTE", 8: "NOBITS",
@@ -72,13 +74,14 @@ class Header(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A program header. offset, size: in the file, in bytes; address: where it is mapped."""
+    """A program header. offset, size: in the file, in bytes; address: where it is mapped, a multiple of `alignment`."""
 
     type: int
     flags: int
     offset: int
     address: int
     size: int
+    alignment: int = 1
 
 
 class Section(NamedTuple):
@@ -226,8 +229,10 @@ class ElfFile:
             raise BinaryError(f"its program headers have {header.segment_size} bytes instead of {form.size}")
         rows = form.iter_unpack(self._table(header.segments_at, count, form.size, "program header table"))
         if header.bits == 64:
-            return tuple(Segment(kind, flags, at, address, size) for kind, flags, at, address, _, size, *_ in rows)
-        return tuple(Segment(kind, flags, at, address, size) for kind, at, address, _, size, _, flags, _ in rows)
+            return tuple(
+                Segment(kind, flags, at, address, size, by) for kind, flags, at, address, _, size, _, by in rows
+            )
+        return tuple(Segment(kind, flags, at, address, size, by) for kind, at, address, _, size, _, flags, by in rows)
 
     def _table(self, offset: int, count: int, size: int, what: str) -> bytes:
         if count > _ENTRIES_LIMIT:

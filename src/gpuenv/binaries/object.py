@@ -112,6 +112,7 @@ def _elf_object(file: Readable, chunks: Iterator[bytes]) -> ObjectFacts:
         versions_defined=elf.versions_defined,
         interpreter=elf.interpreter,
         executable_stack=elf.executable_stack,
+        cpu=elf.cpu,
         python=python_module(file.path, elf),
         device_code=found.device_code(),
         units=found.units(places),

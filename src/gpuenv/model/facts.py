@@ -103,7 +103,8 @@ class ObjectFacts(msgspec.Struct, frozen=True, gc=False):
     path: inside the artifact. size: bytes. format: what kind of file it is.
     machine: `x86_64`, `aarch64`, `amdgpu`, `cuda`, …. type: of an ELF file, `shared`, `executable`, `relocatable`.
     rpath, runpath: DT_RPATH and DT_RUNPATH, split at colons. versions_needed: library -> symbol versions of it.
-    executable_stack: a PT_GNU_STACK header asks for it. interpreter: PT_INTERP.
+    executable_stack: a PT_GNU_STACK header asks for it. interpreter: PT_INTERP. cpu: the level of x86-64 without which
+    the loader refuses it, `x86-64-v3`; None: the first, or it does not say.
     """
 
     path: str
@@ -124,6 +125,7 @@ class ObjectFacts(msgspec.Struct, frozen=True, gc=False):
     python: PythonModule | None = None
     device_code: tuple[DeviceCode, ...] = ()
     units: tuple[Units, ...] = ()
+    cpu: str | None = None
 
     @property
     def for_host(self) -> bool:
