@@ -16,7 +16,7 @@ import msgspec
 
 from gpuenv.model.distribution import Metadata, Page
 
-__all__ = ["Bucket", "FileDigest", "IndexCache", "PageEntry", "UrlDigest", "url_key"]
+__all__ = ["Bucket", "FileDigest", "IndexCache", "PageEntry", "ProvidesEntry", "UrlDigest", "url_key"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,15 @@ class PageEntry(msgspec.Struct, frozen=True, array_like=True):
     """A page as an index once answered; page None: it did not know the name. expires: seconds since the epoch."""
 
     page: Page | None
+    etag: str
+    modified: str
+    expires: float
+
+
+class ProvidesEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A `provides.json` as an index once served it; body None: it had none. expires: seconds since the epoch."""
+
+    body: bytes | None
     etag: str
     modified: str
     expires: float
@@ -94,6 +103,7 @@ class IndexCache:
         self.folder = folder
         self._writer = writer = ThreadPoolExecutor(1, thread_name_prefix="index-cache")
         self.pages = Bucket(folder / "index-v1", PageEntry, writer)
+        self.provides = Bucket(folder / "provides-v1", ProvidesEntry, writer)
         self.metadata = Bucket(folder / "metadata-v1", Metadata, writer)
         self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none
         self.files = Bucket(folder / "files-v1", FileDigest, writer)

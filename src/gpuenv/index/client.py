@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpuenv.index.session import Session
     from gpuenv.model.distribution import Metadata, Page, WheelFile
     from gpuenv.model.manifest import Index
+    from gpuenv.model.providers import ProviderTable
 
 __all__ = ["CONNECTIONS", "IndexClient"]
 
@@ -70,6 +71,10 @@ class IndexClient:
     async def page(self, name: str, index: "Index") -> "Page | None":
         """What the index knows about a name; None: it does not know the name."""
         return await self._entered.page(name, index)
+
+    async def provides(self, index: "Index") -> "ProviderTable | None":
+        """Which distributions bring which sonames, as `provides.json` of the index says; None: it has none."""
+        return await self._entered.provides(index)
 
     async def metadata(self, wheel: "WheelFile", index: "Index | None") -> "Metadata":
         """The metadata of a wheel; index: where it came from, None for a direct URL."""

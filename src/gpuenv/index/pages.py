@@ -1,8 +1,6 @@
 """Index pages through the HTTP cache: believed while fresh, asked about when stale, fetched when unknown (RFC 9111)."""
 
-import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,6 +9,7 @@ from gpuenv.errors import NetworkError
 from gpuenv.index.cache import IndexCache, PageEntry, url_key
 from gpuenv.index.credentials import split_login
 from gpuenv.index.folder import FolderIndex, path_of
+from gpuenv.index.freshness import Freshness, conditions, freshness
 from gpuenv.index.http import Http
 from gpuenv.index.simple import ACCEPT, BadPage, read_html, read_json, read_page
 from gpuenv.model.distribution import Page
@@ -21,7 +20,6 @@ from gpuenv.model.version import normal_name
 __all__ = ["Pages"]
 
 PAGE_LIMIT = 200 << 20
-BELIEVED = 600.0  # seconds that an answer without any word about its age is believed
 
 
 class Pages:
@@ -61,7 +59,9 @@ class Pages:
         held = self._cache.pages.load(key)
         if held and (self._http.offline or (held.expires > time.time() and not refresh)):
             return held.page
-        answer = await self._http.fetch(url, index, headers=_conditions(held, refresh), limit=PAGE_LIMIT)
+        before = Freshness(held.etag, held.modified, held.expires) if held else None
+        headers = conditions(ACCEPT, before, refresh=refresh)
+        answer = await self._http.fetch(url, index, headers=headers, limit=PAGE_LIMIT)
         if answer.status == 304 and held:
             page = held.page
         elif answer.status == 200:
@@ -73,43 +73,14 @@ class Pages:
             page = None
         else:
             raise _useless(name, index, url, BadPage(f"it answered {answer.status} to a plain question"))
-        entry = _entry(page, answer.headers, held if answer.status == 304 else None)
-        if entry:
-            self._cache.pages.save(key, entry)
+        now = freshness(answer.headers, before if answer.status == 304 else None)
+        if now:
+            self._cache.pages.save(key, PageEntry(page, *now))
         return page
 
 
 def _useless(name: str, index: Index, url: str, error: BadPage) -> NetworkError:
     return NetworkError(f'index "{index.name}" has no usable page of {name}: {redact(url)}', causes=[str(error)])
-
-
-def _conditions(held: PageEntry | None, refresh: bool) -> dict[str, str]:
-    headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
-    if refresh:
-        headers["Cache-Control"] = "no-cache"
-    if held and held.etag:
-        headers["If-None-Match"] = held.etag
-    elif held and held.modified:
-        headers["If-Modified-Since"] = held.modified
-    return headers
-
-
-def _entry(page: Page | None, headers: Mapping[str, str], before: PageEntry | None) -> PageEntry | None:
-    """What to remember of an answer; None if the server asks not to."""
-    control = headers.get("Cache-Control", "").lower()
-    if "no-store" in control:
-        return None
-    etag = headers.get("ETag", before.etag if before else "")
-    modified = headers.get("Last-Modified", before.modified if before else "")
-    found = re.search(r"\bmax-age\s*=\s*\"?(\d{1,9})", control)
-    if "no-cache" in control:
-        lifetime = 0.0
-    elif found:
-        age = headers.get("Age", "")
-        lifetime = float(found.group(1)) - (int(age) if age.isdecimal() else 0)
-    else:
-        lifetime = 0.0 if etag else BELIEVED
-    return PageEntry(page, etag, modified, time.time() + lifetime)
 
 
 def _from_directory(root: Path, name: str, index: Index) -> Page | None:

@@ -16,9 +16,11 @@ from gpuenv.index.folder import file_digest, path_of
 from gpuenv.index.http import Http
 from gpuenv.index.ladder import Ladder
 from gpuenv.index.pages import Pages
+from gpuenv.index.provides import Provides
 from gpuenv.index.simple import split_wheel
 from gpuenv.model.distribution import Metadata, Page, WheelFile
 from gpuenv.model.manifest import Index
+from gpuenv.model.providers import ProviderTable
 from gpuenv.model.url import redact
 
 __all__ = ["Session"]
@@ -47,6 +49,7 @@ class Session:
         self._cache = IndexCache(cache_dir)
         self._http = Http(Credentials(environ), offline=offline, connections=connections, environ=environ)
         self._pages = Pages(self._http, self._cache, project_dir, refresh=refresh)
+        self._provides = Provides(self._http, self._cache, refresh=refresh)
         self._downloads = Downloads(self._http, self._cache)
         self._ladder = Ladder(self._http, self._cache, self._downloads)
         self._tasks: dict[tuple[str, ...], asyncio.Task[Any]] = {}
@@ -76,6 +79,11 @@ class Session:
     async def page(self, name: str, index: Index) -> Page | None:
         """See IndexClient.page."""
         return await self._once(("page", name, index.name, index.location), lambda: self._pages.page(name, index))
+
+    async def provides(self, index: Index) -> ProviderTable | None:
+        """See IndexClient.provides."""
+        folder = self._pages.folder_of(index) if index.folder else None
+        return await self._once(("provides", index.name, index.location), lambda: self._provides.table(index, folder))
 
     async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
         """See IndexClient.metadata."""
