@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuenv.model.machine import Device, Machine, cuda_level_of_driver, cuda_of_driver, lacks
+from gpuenv.model.machine import Device, Machine, Wanted, compare, cuda_level_of_driver, cuda_of_driver, lacks
 from gpuenv.model.target import Target
 
 
@@ -44,6 +44,7 @@ def test_cuda_level_of_drivers(driver: str, level: str | None) -> None:
 H100 = Machine("linux-x86_64", glibc="2.35", gpus=("sm_90",), nvidia_driver="535.104.05")
 CPU = Machine("linux-x86_64", glibc="2.28")
 NAMELESS = Machine("linux-x86_64", glibc="2.35", devices=(Device("nvidia", 0, None, "Graphics Device"),))
+V3 = Machine("linux-x86_64", glibc="2.35", cpu="x86-64-v3")
 SAID = Machine("linux-x86_64", glibc="2.35", cuda_level="12.4")  # a variable said the level, not the driver
 NEWER = Machine("linux-x86_64", glibc="2.35", nvidia_driver="535.104.05", cuda_level="13.0")  # forward compatibility
 
@@ -71,6 +72,10 @@ NEWER = Machine("linux-x86_64", glibc="2.35", nvidia_driver="535.104.05", cuda_l
         (SAID, Target("t", driver="535.54"), []),
         (SAID, Target("t", driver="580.65"), ["driver 580.65, this machine has a driver for CUDA 12.4"]),
         (NEWER, Target("t", cuda="13.0"), []),
+        (V3, Target("t", cpu="x86-64-v3"), []),
+        (V3, Target("t", cpu="x86-64-v2"), []),
+        (V3, Target("t", cpu="x86-64-v4"), ["a CPU of x86-64-v4, this machine has x86-64-v3"]),
+        (CPU, Target("t", cpu="x86-64-v4"), []),
     ],
 )
 def test_lacks(machine: Machine, target: Target, phrases: list[str]) -> None:
@@ -78,3 +83,16 @@ def test_lacks(machine: Machine, target: Target, phrases: list[str]) -> None:
     said = lacks(machine, target)
     assert len(said) == len(phrases)
     assert all(phrase in text for phrase, text in zip(phrases, said, strict=True))
+
+
+def test_compare_says_what_is_met_too() -> None:
+    """Everything that the target wants is listed with what the machine has, met or not; another platform ends it."""
+    target = Target("t", glibc="2.28", gpu=("sm_100",), cuda="12.4", cpu="x86-64-v3")
+    assert compare(H100, target) == (
+        Wanted("platform linux-x86_64", "linux-x86_64"),
+        Wanted("glibc 2.28", "2.35"),
+        Wanted("GPU sm_100", "sm_90", "the target is for sm_100, this machine has sm_90"),
+        Wanted("CUDA 12.4", "driver 535.104.05"),
+        Wanted("CPU x86-64-v3", "unknown"),
+    )
+    assert [wanted.what for wanted in compare(H100, Target("t", platform="macos-arm64"))] == ["platform macos-arm64"]

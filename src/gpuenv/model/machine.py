@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:  # `packaging` is slow to import, and whoever has a Target has it already
     from gpuenv.model.target import Target
 
-__all__ = ["CUDA_DRIVERS", "Device", "Machine", "cuda_level_of_driver", "cuda_of_driver", "lacks"]
+__all__ = [
+    "CUDA_DRIVERS",
+    "Device",
+    "Machine",
+    "Wanted",
+    "compare",
+    "cuda_level_of_driver",
+    "cuda_of_driver",
+    "lacks",
+]
 
 # The least NVIDIA driver for Linux that runs programs of a CUDA major version (CUDA compatibility documentation).
 CUDA_DRIVERS = {13: "580", 12: "525.60.13", 11: "450.80.02"}
+
+_LEVEL = re.compile(r"x86-64-v(\d)")
 
 # Driver branch -> the CUDA version that came with it (CUDA Toolkit release notes): the newest whose PTX it compiles.
 _BRANCHES = {
@@ -78,31 +89,51 @@ def cuda_level_of_driver(driver: str) -> str | None:
     return _BRANCHES[max(known for known in _BRANCHES if known <= branch)]
 
 
+class Wanted(NamedTuple):
+    """One thing that a target wants of a machine. has: what the machine has. lack: what is missing; None: nothing."""
+
+    what: str
+    has: str
+    lack: str | None = None
+
+
 def lacks(machine: Machine, target: "Target") -> tuple[str, ...]:
     """What the machine lacks for the target, one phrase each; empty: it fits."""
+    return tuple(wanted.lack for wanted in compare(machine, target) if wanted.lack)
+
+
+def compare(machine: Machine, target: "Target") -> tuple[Wanted, ...]:
+    """Everything that the target wants, and what of it the machine has; of another platform nothing else is asked."""
     if machine.platform != target.platform:
-        return (f"the target is for {target.platform}, this machine is {machine.platform}",)
-    return (*_libc(machine, target), *_gpu(machine, target), *_driver(machine, target))
+        lack = f"the target is for {target.platform}, this machine is {machine.platform}"
+        return (Wanted(f"platform {target.platform}", machine.platform, lack),)
+    platform = Wanted(f"platform {target.platform}", machine.platform)
+    return (platform, *_libc(machine, target), *_gpu(machine, target), *_driver(machine, target), *_cpu(machine, target))
 
 
-def _libc(machine: Machine, target: "Target") -> list[str]:
-    missing = []
+def _libc(machine: Machine, target: "Target") -> list[Wanted]:
+    found = []
     for name, label in (("glibc", "glibc"), ("musl", "musl"), ("macos", "macOS")):
         wanted, have = getattr(target, name), getattr(machine, name)
+        lack = None
         if wanted and not have:
-            missing.append(f"the target needs {label} {wanted}, this machine has none")
+            lack = f"the target needs {label} {wanted}, this machine has none"
         elif wanted and _numbers(have) < _numbers(wanted):
-            missing.append(f"the target needs {label} {wanted}, this machine has {have}")
-    return missing
+            lack = f"the target needs {label} {wanted}, this machine has {have}"
+        if wanted:
+            found.append(Wanted(f"{label} {wanted}", have or "none", lack))
+    return found
 
 
-def _gpu(machine: Machine, target: "Target") -> list[str]:
+def _gpu(machine: Machine, target: "Target") -> list[Wanted]:
     """A target may serve several architectures; a machine needs one of them."""
     wanted = {_plain(gpu) for gpu in target.gpu}
-    if not wanted or target.cpu_fallback is True or wanted & set(machine.gpus):
+    if not wanted:
         return []
     have = ", ".join(machine.gpus) or ("an unknown GPU" if machine.devices else "no GPU")
-    return [f"the target is for {' or '.join(target.gpu)}, this machine has {have}"]
+    what = " or ".join(target.gpu)
+    served = target.cpu_fallback is True or wanted & set(machine.gpus)
+    return [Wanted(f"GPU {what}", have, None if served else f"the target is for {what}, this machine has {have}")]
 
 
 def _plain(gpu: str) -> str:
@@ -110,23 +141,43 @@ def _plain(gpu: str) -> str:
     return re.sub(r"(?<=^sm_)(\d+)[af]$", r"\1", gpu.partition(":")[0])
 
 
-def _driver(machine: Machine, target: "Target") -> list[str]:
-    if not (target.driver or target.cuda) or (target.cpu_fallback is True and machine.cuda is None):
+def _driver(machine: Machine, target: "Target") -> list[Wanted]:
+    if not (target.driver or target.cuda):
         return []
     have = machine.nvidia_driver
+    what = f"NVIDIA driver {target.driver}" if target.driver else f"CUDA {target.cuda}"
+    what += f" and CUDA {target.cuda}" if target.driver and target.cuda else ""
     if have is None and machine.cuda_level is None:
-        return [f"the target needs an NVIDIA driver for CUDA {target.cuda or target.driver}, this machine has none"]
+        lack = f"the target needs an NVIDIA driver for CUDA {target.cuda or target.driver}, this machine has none"
+        return [Wanted(what, "no NVIDIA driver", None if target.cpu_fallback is True else lack)]
     has = f"driver {have}" if have else f"a driver for CUDA {machine.cuda_level}"
+    if target.cpu_fallback is True and machine.cuda is None:
+        return [Wanted(what, has)]
+    return [Wanted(what, has, _driver_lack(machine, target, has))]
+
+
+def _driver_lack(machine: Machine, target: "Target", has: str) -> str | None:
+    have = machine.nvidia_driver
     if target.driver and have and _numbers(have) < _numbers(target.driver):
-        return [f"the target needs NVIDIA driver {target.driver}, this machine has {have}"]
+        return f"the target needs NVIDIA driver {target.driver}, this machine has {have}"
     if target.driver and not have and (cuda_of_driver(target.driver) or 0) > (machine.cuda or 0):
-        return [f"the target needs NVIDIA driver {target.driver}, this machine has {has}"]
+        return f"the target needs NVIDIA driver {target.driver}, this machine has {has}"
     wanted = int(target.cuda.split(".")[0]) if target.cuda else 0
     if wanted > (machine.cuda or 0):
         least = CUDA_DRIVERS.get(wanted)
         needed = f" (driver {least} or newer)" if least else ""
-        return [f"the target needs CUDA {target.cuda}{needed}, this machine has {has}"]
-    return []
+        return f"the target needs CUDA {target.cuda}{needed}, this machine has {has}"
+    return None
+
+
+def _cpu(machine: Machine, target: "Target") -> list[Wanted]:
+    """Levels of x86-64 are ordered; other words are compared as they are. What is not known lacks nothing."""
+    if not target.cpu:
+        return []
+    level, have = (_LEVEL.fullmatch(text or "") for text in (target.cpu, machine.cpu))
+    served = int(have[1]) >= int(level[1]) if level and have else machine.cpu in (None, target.cpu)
+    lack = None if served else f"the target needs a CPU of {target.cpu}, this machine has {machine.cpu}"
+    return [Wanted(f"CPU {target.cpu}", machine.cpu or "unknown", lack)]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
