@@ -23,6 +23,7 @@ __all__ = [
     "has_xnack",
     "nearest_gpu",
     "parse_gpu",
+    "ptx_isa_of",
 ]
 
 # EF_AMDGPU_MACH of LLVM 22 and of what its main branch has added since; numbers that are left out are reserved.
@@ -85,6 +86,11 @@ _FAMILIES = {
     (10, 1): {(10, 1), (11, 0)},  # renamed by CUDA 13
     (10, 3): {(10, 3)},
 }
+
+# CUDA's major version -> what its PTX ISA is called, X.Y for CUDA N.0 ("PTX ISA", chapter Release Notes). Each minor
+# version of CUDA brought the next one of the ISA, but for 12.6, which brought none.
+_PTX_ISA = {10: (6, 3), 11: (7, 0), 12: (8, 0), 13: (9, 0)}
+_WITHOUT_ISA = (12, 6)
 
 # What a GPU whose user says nothing of a feature is taken to be set to, as the driver sets it by itself. gfx906 has no
 # answer for sramecc: one card of it has such memory, another has not.
@@ -159,10 +165,20 @@ def _alike(one: str, other: str) -> int:
     return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
 
 
-def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None) -> Fit | None:
+def ptx_isa_of(cuda: str) -> str | None:
+    """The newest PTX ISA version that a driver for a CUDA version compiles, `8.7` for `12.8`; None where not known."""
+    major, minor = (*_version(cuda), 0)[:2]
+    first = _PTX_ISA.get(major)
+    if first is None:
+        return None
+    return f"{first[0]}.{first[1] + minor - ((major, minor) >= _WITHOUT_ISA and major == _WITHOUT_ISA[0])}"
+
+
+def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None, ptx: bool = True) -> Fit | None:
     """How device code serves a GPU; None where it does not.
 
     driver_isa: the newest PTX ISA version that the driver compiles, `8.7`; None: whatever the code is written in.
+    ptx: does PTX serve at all?
 
     AMD: the very processor, or a generic target it is a member of; and each feature the code states must be the GPU's
     setting. Where the user states none, that is the driver's own: xnack off, sramecc on. So `gfx90a:xnack+` code does
@@ -171,7 +187,7 @@ def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None) -> 
     Intermediate code (`lto`) serves nothing by itself: NVIDIA's has to be linked by a library that a program calls for
     it, and AMD's SPIR-V translated by a compiler that need not be installed.
     """
-    if code.vendor != gpu.vendor or code.kind == "lto":
+    if code.vendor != gpu.vendor or code.kind == "lto" or (code.kind == "ptx" and not ptx):
         return None
     if gpu.vendor == "amd":
         return _fit_amd(code, gpu)

@@ -31,9 +31,9 @@ def containers(facts: ObjectFacts) -> list[tuple[tuple[int, ...], int]]:
     return found or [((place,), code.count) for place, code in enumerate(facts.device_code)]
 
 
-def coverage(facts: ObjectFacts, gpu: Gpu) -> Coverage:
-    """How far one object serves a GPU."""
-    fits = [fit(code, gpu) for code in facts.device_code]
+def coverage(facts: ObjectFacts, gpu: Gpu, *, driver_isa: str | None = None, ptx: bool = True) -> Coverage:
+    """How far one object serves a GPU. driver_isa, ptx: what of PTX serves, as for `fit`."""
+    fits = [fit(code, gpu, driver_isa=driver_isa, ptx=ptx) for code in facts.device_code]
     groups = containers(facts)
     vendors = [code.vendor == gpu.vendor for code in facts.device_code]
     return Coverage(
@@ -44,11 +44,12 @@ def coverage(facts: ObjectFacts, gpu: Gpu) -> Coverage:
     )
 
 
-def served(objects: Iterable[ObjectFacts], gpu: Gpu) -> Coverage:
-    """How far several objects together serve a GPU."""
+def served(objects: Iterable[ObjectFacts], gpu: Gpu, *, driver_isa: str | None = None, ptx: bool = True) -> Coverage:
+    """How far several objects together serve a GPU. driver_isa, ptx: what of PTX serves, as for `fit`."""
     all_of_them = list(objects)
-    parts = [coverage(facts, gpu) for facts in all_of_them]
-    fits = ((code, fit(code, gpu)) for facts in all_of_them for code in facts.device_code)
+    parts = [coverage(facts, gpu, driver_isa=driver_isa, ptx=ptx) for facts in all_of_them]
+    codes = (code for facts in all_of_them for code in facts.device_code)
+    fits = ((code, fit(code, gpu, driver_isa=driver_isa, ptx=ptx)) for code in codes)
     return Coverage(
         best=min((part.best for part in parts if part.best is not None), default=None),
         served=sum(part.served for part in parts),

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Literal
 
 from gpuenv.model.architecture import parse_gpu
 from gpuenv.model.facts import Vendor
 from gpuenv.model.manylinux import LIBRARIES, VERSIONS
+from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
 
 __all__ = ["DRIVER_LIBRARIES", "MANYLINUX_LIBRARIES", "HostPolicy", "allowed_by", "brought_by", "vendor_of"]
@@ -64,7 +66,8 @@ class HostPolicy:
     """What one target has before anything is installed.
 
     system, driver: sonames. newest: family of symbol versions -> the newest of it, as numbers (`GLIBC` -> 2, 28).
-    words: symbol versions that end in no number. libc: `glibc 2.28`, for messages.
+    words: symbol versions that end in no number. libc: `glibc 2.28`, for messages. allowed: sonames (patterns) that the
+    machine has besides; runtime: whose GPU runtime lies in folders of it, None for nobody's.
     """
 
     libc: str
@@ -72,6 +75,8 @@ class HostPolicy:
     driver: frozenset[str] = frozenset()
     newest: dict[str, tuple[int, ...]] = field(default_factory=dict)
     words: frozenset[str] = frozenset()
+    allowed: tuple[str, ...] = ()
+    runtime: Vendor | None = None
 
     def brought_by(self, soname: str) -> Literal["system", "driver"] | None:
         """Who on the target has a soname; None where nobody does."""
@@ -82,6 +87,13 @@ class HostPolicy:
     def provides(self, soname: str) -> bool:
         """Does the target have the library?"""
         return soname in self.system or soname in self.driver
+
+    def hosts(self, soname: str) -> bool:
+        """Does the target say that the machine has a library of its own, which no libc and no driver brings?"""
+        if any(fnmatchcase(soname, pattern) for pattern in self.allowed):
+            return True
+        found = runtime_of(soname) if self.runtime else None
+        return found is not None and found[0] == self.runtime
 
     def lacks(self, soname: str, versions: Iterable[str]) -> tuple[str, ...]:
         """Those symbol versions of a system library that the target's is too old for, oldest first.
@@ -109,10 +121,16 @@ def allowed_by(target: Target) -> HostPolicy:
     """What the target's libc promises, and its GPU's driver where it has one.
 
     By libc: glibc's symbol versions reach up to the very release; those of libstdc++ and others up to the newest that
-    the last manylinux policy not newer than it promises. Targets without an ELF system have nothing.
+    the last manylinux policy not newer than it promises. Targets without an ELF system have nothing. Of a folder among
+    the target's `host_libraries` it is known only that its GPUs' runtime may lie there.
     """
     vendor = vendor_of(target)
-    return _policy(target.platform, target.arch, target.glibc, target.musl, vendor)
+    policy = _policy(target.platform, target.arch, target.glibc, target.musl, vendor)
+    if not target.host_libraries:
+        return policy
+    folders = any("/" in entry for entry in target.host_libraries)
+    sonames = tuple(entry for entry in target.host_libraries if "/" not in entry)
+    return replace(policy, allowed=sonames, runtime=vendor if folders else None)
 
 
 @cache

@@ -7,19 +7,36 @@ is loaded already is matched by soname, wherever it lies. Paths are those in sit
 
 import posixpath
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.host_libraries import HostPolicy
+from gpuenv.model.target import Target
 
-__all__ = ["Binaries", "Edge", "installed_at", "search_path"]
+__all__ = ["Binaries", "Edge", "installed_at", "search_path", "why_unfit"]
+
+# Machine of a target -> as the facts name it.
+_MACHINES = {"i686": "i386"}
 
 # Where site-packages lies in an environment, and the folders of NAME.data seen from there.
 _SITE = "lib/python3/site-packages"
 _OUTSIDE = "../../.."
 _SCHEMES = {"purelib": "", "platlib": "", "data": "../../..", "scripts": "../../../bin", "headers": "../../../include"}
+
+
+def why_unfit(found: ObjectFacts, target: Target) -> str | None:
+    """Why no program of the target can load a file, if so."""
+    if not found.for_host:
+        return "it is device code"
+    if not target.platform.startswith("linux-"):
+        return "it is for Linux"
+    if found.machine != (machine := _MACHINES.get(target.arch, target.arch)):
+        return f"it is for {found.machine}, not for {machine}"
+    if found.type not in ("shared", "executable"):
+        return "it is no library and no program"
+    return "it is debug information" if found.path.endswith(".debug") else None
 
 
 def installed_at(path: str) -> str:
@@ -81,26 +98,26 @@ class Binaries:
                 if edge.to is not None and edge.to != number:
                     self.loaders[edge.to].add(number)
 
-    def reached(self, starts: Iterable[int]) -> set[int]:
-        """Those that are loaded with any of some binaries, themselves included."""
-        found = set(starts)
+    def reached(self, starts: Iterable[int], *, but: Collection[int] = ()) -> set[int]:
+        """Those that are loaded with any of some binaries, themselves included; as if those in `but` were empty."""
+        found = set(starts).difference(but)
         todo = deque(found)
         while todo:
             for edge in self.edges[todo.popleft()]:
-                if edge.to is not None and edge.to not in found:
+                if edge.to is not None and edge.to not in found and edge.to not in but:
                     found.add(edge.to)
                     todo.append(edge.to)
         return found
 
-    def gathered(self, bits: Sequence[int]) -> list[int]:
-        """For each binary the bits of all that are loaded with it, its own included."""
+    def gathered(self, bits: Sequence[int], *, but: Collection[int] = ()) -> list[int]:
+        """For each binary the bits of all that are loaded with it, its own included; as if those in `but` were not."""
         found, order, changed = list(bits), self._order, True
         while changed:  # once more than there are circles within circles
             changed = False
             for number in order:
                 now = found[number]
                 for edge in self.edges[number]:
-                    if edge.to is not None:
+                    if edge.to is not None and edge.to not in but:
                         now |= found[edge.to]
                 changed |= now != found[number]
                 found[number] = now

@@ -18,6 +18,7 @@ from gpuenv.model.runtimes import NAMES, Maker, Tie, runtime_of, split_soname, t
 __all__ = ["Placed", "Role", "Roles", "is_vendors", "ties_of"]
 
 _SHOWN = 3  # sonames in a reason
+_RULE = "tool.gpuenv.packages"
 
 
 class Role(Enum):
@@ -47,9 +48,20 @@ def is_vendors(found: ObjectFacts) -> bool:
 
 
 class Roles:
-    """The roles of the binaries of one artifact. vendor, major: the target's GPUs and the runtime in question."""
+    """The roles of the binaries of one artifact. vendor, major: the target's GPUs and the runtime in question.
 
-    def __init__(self, binaries: Binaries, vendor: Vendor | None, major: int | None) -> None:
+    live, dormant: paths of those of which it is said that they are loaded, or never are.
+    """
+
+    def __init__(
+        self,
+        binaries: Binaries,
+        vendor: Vendor | None,
+        major: int | None,
+        *,
+        live: Collection[str] = (),
+        dormant: Collection[str] = (),
+    ) -> None:
         self._binaries = binaries
         self._vendor = vendor
         self._major = major
@@ -57,7 +69,9 @@ class Roles:
         # libraries that a maker ships by themselves are for others to need: they sleep when nobody does, not before
         self._only_vendors = all(is_vendors(found) for found in binaries.objects)
         self.why: dict[int, tuple[Role, str]] = {}
-        self.modules = {number for number in self._numbers if binaries.objects[number].python}
+        self._said = {number for number in self._numbers if binaries.objects[number].path in live}
+        self._never = {number for number in self._numbers if binaries.objects[number].path in dormant} - self._said
+        self.modules = {number for number in self._numbers if binaries.objects[number].python} - self._never
         # binaries that exclude each other -> the versions of a library for which each is
         self.variants: dict[int, tuple[str, ...]] = {}
         # what each of those that exclude each other needs
@@ -67,6 +81,10 @@ class Roles:
     def numbers(self, role: Role) -> list[int]:
         """The binaries of one role."""
         return [number for number in self._numbers if self.why[number][0] is role]
+
+    def reached(self, numbers: Iterable[int]) -> set[int]:
+        """Those that are loaded with any of some binaries, themselves included, but for those that never are."""
+        return self._binaries.reached(numbers, but=self._never)
 
     def unmet(self, numbers: Iterable[int]) -> set[str]:
         """Sonames that some binaries need and that neither the artifact nor the host has."""
@@ -85,7 +103,8 @@ class Roles:
         """For each binary what is unmet of all that are loaded with it; equal ones are one."""
         names = sorted(self.unmet(self._numbers))
         places = {name: place for place, name in enumerate(names)}
-        gathered = self._binaries.gathered([sum(1 << places[name] for name in unmet) for unmet in self._unmet])
+        own = [sum(1 << places[name] for name in unmet) for unmet in self._unmet]
+        gathered = self._binaries.gathered(own, but=self._never)
         sets = {bits: frozenset(names[place] for place in _places(bits)) for bits in set(gathered)}
         return [sets[bits] for bits in gathered]
 
@@ -98,21 +117,25 @@ class Roles:
     @cached_property
     def _closures(self) -> list[int]:
         """For each binary those that are loaded with it, as bits."""
-        return self._binaries.gathered([1 << number for number in self._numbers])
+        return self._binaries.gathered([1 << number for number in self._numbers], but=self._never)
 
     def _decide(self) -> None:
-        tops = self._tops()
+        self._put(self._said, Role.LIVE, f"{_RULE} says that it is loaded")
+        self._put(self._never, Role.ASLEEP, f"{_RULE} says that it is never loaded")
+        tops = [number for number in self._tops() if number not in self._never]
         self.variants = self._exclusive(tops)
         modules = self.modules - self.variants.keys()
-        always = self._binaries.reached(modules)
+        always = self.reached(modules)
         self._put(modules, Role.LIVE, "it is a Python module")
         self._put(always, Role.LIVE, "a Python module needs it")
+        always |= self.reached(self._said)
+        self._put(always, Role.LIVE, "a library that is loaded needs it")
         others, there = [number for number in tops if number not in self.why], self.unmet(always)
         for number in others:
             if reason := self._asleep(number, there):
                 self.why[number] = Role.ASLEEP, reason
         awake = [number for number in others if number not in self.why]
-        self._variants([number for number in awake if number in self.variants])
+        self._variants([number for number in (*self._said, *awake) if number in self.variants])
         self._plugins([number for number in awake if number not in self.why], always)
         self._followers()
 
@@ -187,8 +210,7 @@ class Roles:
             self._put(common, Role.LIVE, "each of several binaries, of which one is opened, needs it")
             self.shared |= set.intersection(*asked.values())
             for top in group:
-                reason = f"one of several is opened; this one is for {_some(self.variants[top])}"
-                self.why[top] = Role.PLUGIN, reason
+                self._put([top], Role.PLUGIN, f"one of several is opened; this one is for {_some(self.variants[top])}")
 
     def _plugins(self, tops: Collection[int], always: Collection[int]) -> None:
         """Live or plugin, by needs: a plugin asks for more than the heart of the artifact does.
@@ -200,12 +222,12 @@ class Roles:
         core = {top for top in tops if top in self.modules or self._closures[top] & coded}
         if not self.modules:
             # a maker's libraries are needed one by one, the others are there for those that nothing needs
-            voters = self._binaries.reached(tops) if self._only_vendors else set(tops)
+            voters = self.reached(tops) if self._only_vendors else set(tops)
             lacking = {number: self._lacking(number) for number in voters}
             counts = Counter(name for names in lacking.values() for name in names)
             common = {name for name, count in counts.items() if 2 * count > len(voters)}
             core |= {number for number, names in lacking.items() if names <= common}
-        heart = {*always, *self._binaries.reached(core)}
+        heart = {*always, *self.reached(core)}
         asked = self.unmet(heart)
         for top in tops:
             if (extra := self._lacking(top) - asked) and heart:
@@ -235,7 +257,9 @@ class Roles:
             (Role.ASLEEP, "only sleeping binaries need it"),
         ):
             starts = [number for number, (given, _) in self.why.items() if given is role]
-            self._put(self._binaries.reached(starts), role, reason)
+            # what never is loaded still is what needs others
+            found = self._binaries.reached(starts) if role is Role.ASLEEP else self.reached(starts)
+            self._put(found, role, reason)
 
     def _put(self, numbers: Iterable[int], role: Role, reason: str) -> None:
         for number in numbers:

@@ -1,0 +1,49 @@
+"""Which library of an artifact others may be given for a soname, and whether it has the symbol versions they want."""
+
+import re
+from collections.abc import Collection, Iterable
+
+from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.loader import why_unfit
+from gpuenv.model.runtimes import split_soname
+from gpuenv.model.target import Target
+
+__all__ = ["carries", "defines", "is_private"]
+
+# Where tools that make wheels portable put copies for the wheel alone: auditwheel's NAME.libs/ and .libs/.
+_PRIVATE = re.compile(r"(.*/)?[^/]*\.libs/.*")
+# Libraries to link with, which hold no code: CUDA's stubs/libcuda.so has the SONAME of the driver's own.
+_STUBS = re.compile(r"(.*/)?stubs/.*")
+_HASHED = re.compile(r".+-[0-9a-f]{8}")
+
+
+def carries(facts: NativeFacts, soname: str, target: Target) -> ObjectFacts | None:
+    """The library with that SONAME, or with that file name and no SONAME, that is there for others; else None.
+
+    Programs, stubs, private copies and what is for other machines are not. Of several the one with the shortest path,
+    then the first: further ones are for some processors only, or parts of something larger.
+    """
+    found = [one for one in facts.objects if _name(one) == soname and _is_for_others(one, target)]
+    return min(found, key=lambda one: (one.path.count("/"), one.path), default=None)
+
+
+def defines(found: ObjectFacts, versions: Iterable[str]) -> tuple[str, ...]:
+    """The symbol versions of those wanted that the library does not define; one without any definition lacks none."""
+    if not found.versions_defined:
+        return ()
+    defined: Collection[str] = frozenset(found.versions_defined)
+    return tuple(version for version in versions if version not in defined)
+
+
+def is_private(found: ObjectFacts) -> bool:
+    """Is it a copy for its own artifact alone: in a folder of such, or with a hash in its name?"""
+    return bool(_PRIVATE.fullmatch(found.path) or _HASHED.fullmatch(split_soname(_name(found))[0]))
+
+
+def _name(found: ObjectFacts) -> str:
+    return found.soname or found.path.rpartition("/")[2]
+
+
+def _is_for_others(found: ObjectFacts, target: Target) -> bool:
+    unfit = why_unfit(found, target) is not None or found.type != "shared"
+    return not (unfit or is_private(found) or _STUBS.fullmatch(found.path))
