@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,6 +13,8 @@ from gpuenv.errors import ManifestError
 from gpuenv.manifest.decode import decode
 from gpuenv.manifest.instants import instant_of
 from gpuenv.model.manifest import Index, Source
+from gpuenv.model.requirement import Requirement
+from gpuenv.model.rules import RUNTIMES, AllowedMissing, NativeRules, PackageRules, Scan
 from gpuenv.model.target import Target
 
 HEAD = '[project]\nname = "Train_it"\n'
@@ -38,9 +41,26 @@ anything = "goes"
 
 [tool.gpuenv]
 exclude-newer = "2 weeks"
+native = ["libopenblas.so.0", "libcudart.so.13", "libopenblas.so.0"]
+scan = "all"
+strict-host = true
+one-runtime = ["openmp", "cuda"]
 python = "3.13"
 constraints = ["numpy<3"]
 overrides = ["pillow==12.0"]
+
+[tool.gpuenv.providers]
+"libfoo.so.3" = "Foo.libs>=3"
+"libbar-1a2b3c4d.so" = ["bar", "foo-libs>=3,<4", "bar"]
+[tool.gpuenv.packages.Torch]
+gpu-code = "trust"
+ptx = false
+[tool.gpuenv.packages.pyside6]
+missing = { "plugins/*.so" = ["libEGL.so.1", "libX*.so.*"], "*" = ["libGL.so.1"] }
+live = ["PySide6/*.abi3.so"]
+dormant = ["PySide6/Qt/plugins/*"]
+[tool.gpuenv.packages.pyodbc]
+missing = ["libodbc.so.2"]
 
 [tool.gpuenv.targets.mi300]
 python = "3.12"
@@ -53,10 +73,17 @@ glibc = "2.35"
 gpu = ["sm_90a"]
 driver = "580.65"
 cpu-fallback = true
+ptx = false
 [tool.gpuenv.targets.mac]
 platform = "macos-arm64"
 [tool.gpuenv.targets.alpine]
 musl = "1.2"
+gpu-code = "forbid"
+[tool.gpuenv.targets.cluster]
+gpu = ["gfx90a:xnack+:sramecc-", "gfx90a"]
+host-libraries = ["/opt/rocm/lib/", "librccl.so.*", "/opt/rocm/lib"]
+cpu = "x86-64-v3"
+cpu-fallback = ["Xgboost", "bitsandbytes", "xgboost"]
 
 [[tool.gpuenv.index]]
 name = "amd"
@@ -95,9 +122,19 @@ def test_targets() -> None:
     """Targets take `tool.gpuenv.python`, the libc of their platform, and GPUs sorted and once."""
     assert dict(decode(FULL).targets) == {
         "mi300": Target("mi300", python="3.12", gpu=("gfx90a", "gfx942"), rocm="7.2"),
-        "h100": Target("h100", "linux-aarch64", "3.13", "2.35", gpu=("sm_90a",), driver="580.65", cpu_fallback=True),
+        "h100": Target(
+            "h100", "linux-aarch64", "3.13", "2.35", gpu=("sm_90a",), driver="580.65", cpu_fallback=True, ptx=False
+        ),
         "mac": Target("mac", "macos-arm64", "3.13", glibc=None, macos="14.0"),
-        "alpine": Target("alpine", python="3.13", glibc=None, musl="1.2"),
+        "alpine": Target("alpine", python="3.13", glibc=None, musl="1.2", gpu_code="forbid"),
+        "cluster": Target(
+            "cluster",
+            python="3.13",
+            gpu=("gfx90a", "gfx90a:sramecc-:xnack+"),
+            cpu="x86-64-v3",
+            cpu_fallback=("bitsandbytes", "xgboost"),
+            host_libraries=("/opt/rocm/lib", "librccl.so.*"),
+        ),
     }
 
 
@@ -119,6 +156,57 @@ def test_settings() -> None:
         "mi300": ["rocm-sdk-devel"]
     }
     assert found.exclude_newer == "14 days"
+
+
+def test_rules() -> None:
+    """What is said of native code comes through: names normalised, sonames once, patterns with what they are for."""
+    foo, bar = Requirement("foo-libs", (), ">=3", None, None), Requirement("bar", (), "", None, None)
+    assert decode(FULL).rules == NativeRules(
+        native=("libopenblas.so.0", "libcudart.so.13"),
+        scan=Scan.ALL,
+        strict_host=True,
+        one_runtime=frozenset({"cuda", "openmp"}),
+        providers={
+            "libfoo.so.3": (foo,),
+            "libbar-1a2b3c4d.so": (bar, replace(foo, specifier="<4,>=3")),
+        },
+        packages={
+            "torch": PackageRules(gpu_code="trust", ptx=False),
+            "pyside6": PackageRules(
+                missing=(
+                    AllowedMissing("libEGL.so.1", "plugins/*.so"),
+                    AllowedMissing("libX*.so.*", "plugins/*.so"),
+                    AllowedMissing("libGL.so.1"),
+                ),
+                live=("PySide6/*.abi3.so",),
+                dormant=("PySide6/Qt/plugins/*",),
+            ),
+            "pyodbc": PackageRules(missing=(AllowedMissing("libodbc.so.2"),)),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        'scan = "gpu"\nnative = []\nstrict-host = false\none-runtime = false\nproviders = {}\npackages = {}\n',
+        "[tool.gpuenv.targets.default]\nplatform = 'macos-arm64'\ncpu = 'arm64'\ncpu-fallback = false\n"
+        "gpu-code = 'allow'\nptx = true\nhost-libraries = []\n",
+        "[tool.gpuenv.targets.default]\ngpu = ['gfx942']\ncpu-fallback = []\n",
+    ],
+)
+def test_defaults_may_be_written(written: str) -> None:
+    """A key that says what holds without it changes nothing, wherever it stands."""
+    found = decode(f"{HEAD}[tool.gpuenv]\n{written}")
+    target = found.targets["default"]
+    assert found.rules == NativeRules()
+    assert (target.cpu_fallback, target.gpu_code, target.ptx, target.host_libraries) == (False, "allow", True, ())
+
+
+def test_one_runtime_of_every_class() -> None:
+    """`one-runtime = true` names all classes."""
+    assert decode(f"{HEAD}[tool.gpuenv]\none-runtime = true\n").rules.one_runtime == frozenset(RUNTIMES)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +281,7 @@ def test_group_may_ask_for_the_project() -> None:
 
 def test_keys_to_come_may_be_empty() -> None:
     """A key without any content asks for nothing, so it is not refused."""
-    assert decode(HEAD + "[tool.gpuenv]\nnative = []\ndefault-extras = {}\n").name == "train-it"
+    assert decode(HEAD + "[tool.gpuenv]\ndefault-extras = {}\n").name == "train-it"
 
 
 def test_other_project_keys_are_not_ours() -> None:
@@ -202,8 +290,9 @@ def test_other_project_keys_are_not_ours() -> None:
 
 
 def test_reading_costs_no_editor() -> None:
-    """Decoding imports neither tomlkit nor anything that talks to a network."""
-    code = "import sys, gpuenv.manifest.decode; print([m for m in ('tomlkit', 'aiohttp', 'rich') if m in sys.modules])"
+    """Decoding imports neither an editor nor a reader of binary facts nor anything that talks to a network."""
+    dear = ("tomlkit", "aiohttp", "rich", "msgspec")
+    code = f"import sys, gpuenv.manifest.decode; print([m for m in {dear} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -140,6 +140,33 @@ def test_init_writes_a_new_file() -> None:
     )
 
 
+def test_init_writes_every_fact() -> None:
+    """Whatever a target can say is written as the manifest reads it, and nothing that goes without saying."""
+    cluster = Target(
+        "cluster",
+        python="3.13",
+        gpu=("sm_90",),
+        cuda="13.0",
+        driver="580.65",
+        cpu="x86-64-v3",
+        cpu_fallback=("bitsandbytes", "xgboost"),
+        ptx=False,
+        host_libraries=("/opt/cuda/lib64", "libnccl.so.*"),
+    )
+    plain = Target("plain", glibc=None, musl="1.2", gpu_code="forbid")
+    either = Target("either", gpu=("gfx90a:xnack+",), cpu_fallback=True)
+    assert init_table(HEAD, name="train", targets=[cluster, plain, either]) == (
+        HEAD + '\n[tool.gpuenv.targets.cluster]\nplatform = "linux-x86_64"\npython = "3.13"\nglibc = "2.28"\n'
+        'gpu = ["sm_90"]\ncuda = "13.0"\ndriver = "580.65"\ncpu = "x86-64-v3"\n'
+        'cpu-fallback = ["bitsandbytes", "xgboost"]\nptx = false\n'
+        'host-libraries = ["/opt/cuda/lib64", "libnccl.so.*"]\n'
+        '\n[tool.gpuenv.targets.plain]\nplatform = "linux-x86_64"\npython = "3.12"\nmusl = "1.2"\n'
+        'gpu-code = "forbid"\n'
+        '\n[tool.gpuenv.targets.either]\nplatform = "linux-x86_64"\npython = "3.12"\nglibc = "2.28"\n'
+        'gpu = ["gfx90a:xnack+"]\ncpu-fallback = true\n'
+    )
+
+
 def test_init_completes_a_file() -> None:
     """A file keeps all it has; targets come at the end, and one that is there is never overwritten."""
     targets = [Target("cpu", python="3.13"), Target("mac", "macos-arm64", glibc=None, macos="14.0")]

@@ -11,9 +11,13 @@ TARGET = HEAD + "[tool.gpuenv.targets.mi300]\n"
 INDEX = HEAD + "[[tool.gpuenv.index]]\n"
 SOURCES = HEAD + "[tool.gpuenv.sources]\n"
 SETTINGS = HEAD + "[tool.gpuenv]\n"
+PROVIDERS = HEAD + "[tool.gpuenv.providers]\n"
+TORCH = HEAD + "[tool.gpuenv.packages.torch]\n"
+MAC = TARGET + 'platform = "macos-arm64"\n'
+GPU = TARGET + 'gpu = ["sm_90"]\n'
 KEYS = (
     "known: `targets`, `index`, `sources`, `constraints`, `overrides`, `exclude-newer`, `default-groups`, `python`, "
-    "`native`, `default-extras`"
+    "`native`, `scan`, `strict-host`, `one-runtime`, `providers`, `packages`, `default-extras`"
 )
 with pytest.raises(InvalidRequirement) as _words:
     parse_requirement("a b")
@@ -190,12 +194,6 @@ REFUSED = [
         ('name one, for example `python = "3.12.4"`',),
     ),
     (
-        SETTINGS + 'native = ["libopenblas.so.0"]\n',
-        "tool.gpuenv.native: is not supported yet by this gpuenv",
-        ('4: native = ["libopenblas.so.0"]',),
-        ("remove `native` for now",),
-    ),
-    (
         SETTINGS + 'native = "libopenblas.so.0"\n',
         "tool.gpuenv.native: must be an array, not a string",
         ('4: native = "libopenblas.so.0"',),
@@ -353,9 +351,9 @@ REFUSED = [
     ),
     (
         TARGET + 'cpu-fallback = "yes"\n',
-        "tool.gpuenv.targets.mi300.cpu-fallback: must be true or false, not a string",
+        "tool.gpuenv.targets.mi300.cpu-fallback: must be true, false or an array of package names, not a string",
         ('4: cpu-fallback = "yes"',),
-        (),
+        ('write `["yes"]`',),
     ),
     (
         TARGET + 'dependencies = ["torch", "a b"]\n',
@@ -530,6 +528,247 @@ REFUSED = [
         (),
     ),
 ]
+
+
+# what native code asks: the same, but the line that is quoted is the last one
+NATIVE = [
+    (
+        SETTINGS + 'native = ["libcudart.so.13", "/usr/lib/libopenblas.so.0"]',
+        "tool.gpuenv.native[1]: `/usr/lib/libopenblas.so.0` is not a soname",
+        ("the file name alone: `libopenblas.so.0`",),
+    ),
+    (
+        SETTINGS + 'native = ["openblas"]',
+        "tool.gpuenv.native[0]: `openblas` is not a soname",
+        ("for example `libopenblas.so.0`",),
+    ),
+    (
+        SETTINGS + 'native = ["libQt*.so"]',
+        "tool.gpuenv.native[0]: `libQt*.so` is not a soname",
+        ("for example `libopenblas.so.0`",),
+    ),
+    (SETTINGS + 'scan = "gpus"', "tool.gpuenv.scan: unknown value `gpus`", ("did you mean `gpu`?",)),
+    (SETTINGS + "scan = true", "tool.gpuenv.scan: must be a string, not true or false", ()),
+    (SETTINGS + 'strict-host = "yes"', "tool.gpuenv.strict-host: must be true or false, not a string", ()),
+    (
+        SETTINGS + 'one-runtime = ["opemp"]',
+        "tool.gpuenv.one-runtime[0]: unknown class of runtimes `opemp`",
+        ("did you mean `openmp`?",),
+    ),
+    (
+        SETTINGS + 'one-runtime = ["tbb"]',
+        "tool.gpuenv.one-runtime[0]: unknown class of runtimes `tbb`",
+        ("known: `cuda`, `cudnn`, `libstdc++`, `mpi`, `nccl`, `openmp`",),
+    ),
+    (
+        SETTINGS + 'one-runtime = "openmp"',
+        "tool.gpuenv.one-runtime: must be an array, not a string",
+        ('write `["openmp"]`',),
+    ),
+    (
+        PROVIDERS + 'libfoo.so.3 = "foo-libs"',
+        "tool.gpuenv.providers.libfoo: must be a requirement or an array of them, not a table",
+        ('quote the soname: `"libfoo.so.3" = …`',),
+    ),
+    (
+        PROVIDERS + '"libfoo.so.3" = {}',
+        'tool.gpuenv.providers."libfoo.so.3": must be a requirement or an array of them, not a table',
+        ('quote the soname: `"libfoo.so.3" = …`',),
+    ),
+    (
+        PROVIDERS + 'foo = "foo-libs"',
+        "tool.gpuenv.providers.foo: `foo` is not a soname",
+        ("for example `libopenblas.so.0`",),
+    ),
+    (
+        PROVIDERS + '"libfoo.so.3" = []',
+        'tool.gpuenv.providers."libfoo.so.3": is empty',
+        ("remove it; what a machine has stands in `host-libraries` of its target",),
+    ),
+    (
+        PROVIDERS + '"libfoo.so.3" = "foo-libs>=3; os_name == \'posix\'"',
+        'tool.gpuenv.providers."libfoo.so.3": a provider has no marker: it is tried wherever the soname is needed',
+        ("write `foo-libs>=3`",),
+    ),
+    (
+        PROVIDERS + '"libfoo.so.3" = ["bar", "foo-libs[cuda]>=3"]',
+        'tool.gpuenv.providers."libfoo.so.3"[1]: a provider has no extras: it carries the library itself',
+        ("write `foo-libs>=3`",),
+    ),
+    (
+        PROVIDERS + '"libfoo.so.3" = "foo-libs @ https://index.example/foo_libs-3-py3-none-any.whl"',
+        'tool.gpuenv.providers."libfoo.so.3": a provider is no URL',
+        ("write `foo-libs`, and where it comes from into [tool.gpuenv.sources]",),
+    ),
+    (SETTINGS + 'packages = ["torch"]', "tool.gpuenv.packages: must be a table, not an array", ()),
+    (
+        SETTINGS + "packages = { Torch = {}, torch = {} }",
+        "tool.gpuenv.packages.torch: is the same package name as `Torch`",
+        (),
+    ),
+    (
+        TORCH + 'mising = ["libfoo.so"]',
+        "tool.gpuenv.packages.torch.mising: unknown key",
+        ("did you mean `missing`?",),
+    ),
+    (
+        TORCH + 'missing = "libfoo.so"',
+        "tool.gpuenv.packages.torch.missing: must be an array, not a string",
+        ('write `["libfoo.so"]`',),
+    ),
+    (
+        TORCH + 'missing = ["libfoo"]',
+        "tool.gpuenv.packages.torch.missing[0]: `libfoo` is neither a soname nor a pattern of sonames",
+        ("for example `libodbc.so.2` or `libQt*.so.*`",),
+    ),
+    (
+        TORCH + 'missing = { "plugins/*.so" = ["lib/libfoo.so"] }',
+        'tool.gpuenv.packages.torch.missing."plugins/*.so"[0]: '
+        "`lib/libfoo.so` is neither a soname nor a pattern of sonames",
+        ("the file name alone: `libfoo.so`",),
+    ),
+    (
+        TORCH + 'missing = { "/plugins/*.so" = ["libfoo.so"] }',
+        'tool.gpuenv.packages.torch.missing."/plugins/*.so": `/plugins/*.so` is not a pattern of paths in a wheel',
+        ("relative to the root of the wheel, with `/`; for example `plugins/*.so`",),
+    ),
+    (
+        TORCH + 'live = ["../*.so"]',
+        "tool.gpuenv.packages.torch.live[0]: `../*.so` is not a pattern of paths in a wheel",
+        ("relative to the root of the wheel, with `/`; for example `plugins/*.so`",),
+    ),
+    (
+        TORCH + 'live = ["a.so", "b.so"]\ndormant = ["b.so"]',
+        "tool.gpuenv.packages.torch.dormant[0]: `b.so` is in `live` too",
+        ("a binary is loaded, or it never is",),
+    ),
+    (
+        TORCH + 'gpu-code = "forbid"',
+        "tool.gpuenv.packages.torch.gpu-code: unknown value `forbid`",
+        ("known: `check`, `trust`",),
+    ),
+    (TORCH + "ptx = 1", "tool.gpuenv.packages.torch.ptx: must be true or false, not an integer", ()),
+    (
+        TARGET + 'host-libraries = ["lib/rocm"]',
+        "tool.gpuenv.targets.mi300.host-libraries[0]: `lib/rocm` is not an absolute folder",
+        ("for example `/opt/rocm/lib`",),
+    ),
+    (
+        TARGET + 'host-libraries = ["/opt/rocm-*/lib"]',
+        "tool.gpuenv.targets.mi300.host-libraries[0]: `/opt/rocm-*/lib` is not an absolute folder",
+        ("for example `/opt/rocm/lib`",),
+    ),
+    (
+        TARGET + 'host-libraries = ["/opt/../lib"]',
+        "tool.gpuenv.targets.mi300.host-libraries[0]: `/opt/../lib` is not an absolute folder",
+        ("for example `/opt/rocm/lib`",),
+    ),
+    (
+        TARGET + 'host-libraries = ["/opt/rocm/lib/libamdhip64.so.7"]',
+        "tool.gpuenv.targets.mi300.host-libraries[0]: `/opt/rocm/lib/libamdhip64.so.7` is a file",
+        ("its folder, `/opt/rocm/lib`, or its soname, `libamdhip64.so.7`",),
+    ),
+    (
+        TARGET + 'host-libraries = ["rocm"]',
+        "tool.gpuenv.targets.mi300.host-libraries[0]: `rocm` is neither a soname nor a pattern of sonames",
+        ("for example `libodbc.so.2` or `libQt*.so.*`",),
+    ),
+    (
+        MAC + 'host-libraries = ["libfoo.so"]',
+        "tool.gpuenv.targets.mi300.host-libraries: `macos-arm64` has no sonames",
+        ("remove it, or change `platform`",),
+    ),
+    (
+        TARGET + 'cpu = "x86_64-v3"',
+        "tool.gpuenv.targets.mi300.cpu: unknown CPU level `x86_64-v3`",
+        ("did you mean `x86-64-v3`?",),
+    ),
+    (
+        MAC + 'cpu = "x86-64-v3"',
+        "tool.gpuenv.targets.mi300.cpu: `macos-arm64` has no x86-64-v3",
+        ("remove it, or change `platform`",),
+    ),
+    (MAC + 'cpu = "m4"', "tool.gpuenv.targets.mi300.cpu: unknown CPU level `m4`", ("known: `arm64`",)),
+    (
+        TARGET + "cpu-fallback = true",
+        "tool.gpuenv.targets.mi300.cpu-fallback: says nothing: the target has no GPU",
+        ('name them, `gpu = ["gfx942"]`, or remove `cpu-fallback`',),
+    ),
+    (
+        GPU + 'cpu-fallback = ["a b"]',
+        "tool.gpuenv.targets.mi300.cpu-fallback[0]: `a b` is not a valid package name",
+        ("letters and digits, with `.`, `_` and `-` between",),
+    ),
+    (
+        GPU + 'gpu-code = "forbid"',
+        "tool.gpuenv.targets.mi300.gpu-code: forbids the code for sm_90 that `gpu` asks for",
+        ("remove `gpu-code` or `gpu`",),
+    ),
+    (
+        TARGET + 'gpu-code = "trust"',
+        "tool.gpuenv.targets.mi300.gpu-code: unknown value `trust`",
+        ("known: `allow`, `forbid`",),
+    ),
+    (
+        TARGET + "ptx = false",
+        "tool.gpuenv.targets.mi300.ptx: says nothing: the target has no GPU",
+        ('name them, `gpu = ["sm_90"]`, or remove `ptx`',),
+    ),
+    (
+        TARGET + 'gpu = ["gfx942"]\nptx = false',
+        "tool.gpuenv.targets.mi300.ptx: is for NVIDIA GPUs, but `gpu` says gfx942",
+        ("remove `ptx`",),
+    ),
+    (
+        TARGET + 'gpu = ["gfx90a:xnack"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: `gfx90a:xnack` is not a GPU architecture",
+        ("a feature is on or off: `gfx90a:xnack+`, `gfx90a:xnack-`",),
+    ),
+    (
+        TARGET + 'gpu = ["gfx90a:xnack+:xnack-"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: `gfx90a:xnack+:xnack-` is not a GPU architecture",
+        ("a feature is on or off, not both",),
+    ),
+    (
+        TARGET + 'gpu = ["MI250X:xnack+"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: `MI250X:xnack+` is not a GPU architecture",
+        ("did you mean `gfx90a:xnack+`?",),
+    ),
+    (
+        TARGET + 'gpu = ["gfx1100:xnack+"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: gfx1100 has no feature `xnack`",
+        ("write `gfx1100`",),
+    ),
+    (
+        TARGET + 'gpu = ["gfx942:ecc+"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: gfx942 has no feature `ecc`",
+        ("gfx942 has `xnack` and `sramecc`",),
+    ),
+    (
+        TARGET + 'gpu = ["sm_90:xnack+"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: `sm_90:xnack+` is not a GPU architecture",
+        ("did you mean `sm_90`?",),
+    ),
+    (
+        TARGET + 'gpu = ["gfx9-generic"]',
+        "tool.gpuenv.targets.mi300.gpu[0]: `gfx9-generic` is not a GPU architecture",
+        ("like `sm_90` (NVIDIA) or `gfx942` (AMD); `gpuenv target detect` shows this machine's",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "hints"), NATIVE)
+def test_refusal_of_what_is_said_of_native_code(text: str, message: str, hints: tuple[str, ...]) -> None:
+    """What cannot be true of sonames, packages or a target is refused at its line, with the way out."""
+    with pytest.raises(ManifestError) as failure:
+        decode(text)
+    lines = text.split("\n")
+    error = failure.value
+    assert (error.message, error.causes, error.hints) == (
+        message,
+        (f"pyproject.toml:{len(lines)}: {lines[-1]}",),
+        hints,
+    )
 
 
 @pytest.mark.parametrize(("text", "message", "causes", "hints"), REFUSED)

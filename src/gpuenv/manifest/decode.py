@@ -7,6 +7,7 @@ from gpuenv.manifest.indexes import decode_indexes, decode_sources
 from gpuenv.manifest.instants import decode_exclude_newer
 from gpuenv.manifest.node import Document, Node, nearest
 from gpuenv.manifest.project import Project, decode_groups, decode_project
+from gpuenv.manifest.rules import RULE_KEYS, decode_rules
 from gpuenv.manifest.targets import DEFAULT_TARGET, decode_python, decode_target
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.requirement import Requirement
@@ -17,11 +18,9 @@ from gpuenv.toml.read import SyntaxProblem, parse
 __all__ = ["SETTINGS_KEYS", "decode"]
 
 SETTINGS_KEYS = (
-    "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python", "native",
-    "default-extras",
+    "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python",
+    *RULE_KEYS, "default-extras",
 )  # fmt: skip
-# Keys whose meaning is settled, and which a later gpuenv will obey.
-_PENDING = ("native", "default-extras")
 
 
 def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
@@ -55,6 +54,7 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
         exclude_newer=decode_exclude_newer(fields["exclude-newer"]) if "exclude-newer" in fields else None,
         builds="build-system" in data,
         configured=bool(_table(settings, "targets").entries()),
+        rules=decode_rules(fields),
         target_dependencies=_target_dependencies(_table(settings, "targets"), project),
     )
 
@@ -95,12 +95,10 @@ def _constraints(node: Node) -> tuple[Requirement, ...]:
 
 
 def _refuse_pending(fields: dict[str, Node]) -> None:
-    """Check the shapes of keys to come, and say that they do nothing yet rather than ignore them."""
-    if "native" in fields:
-        fields["native"].texts()
-    for _, choices in fields["default-extras"].named("package name") if "default-extras" in fields else ():
+    """Check the shape of a key to come, and say that it does nothing yet rather than ignore it."""
+    key = "default-extras"
+    for _, choices in fields[key].named("package name") if key in fields else ():
         for choice in choices.entries().values():
             choice.texts()
-    for key in _PENDING:
-        if key in fields and fields[key].value:
-            raise fields[key].error("is not supported yet by this gpuenv", hints=[f"remove `{key}` for now"])
+    if key in fields and fields[key].value:
+        raise fields[key].error("is not supported yet by this gpuenv", hints=[f"remove `{key}` for now"])

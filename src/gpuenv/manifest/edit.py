@@ -182,6 +182,7 @@ def _append(text: str, table: str) -> str:
 
 def _target_table(target: Target) -> str:
     system = target.platform.partition("-")[0]
+    fallback = target.cpu_fallback
     values: dict[str, str | list[str] | bool | None] = {
         "platform": target.platform,
         "python": target.python,
@@ -192,9 +193,13 @@ def _target_table(target: Target) -> str:
         "cuda": target.cuda,
         "driver": target.driver,
         "rocm": target.rocm,
-        "cpu-fallback": target.cpu_fallback,
+        "cpu": target.cpu,
+        "cpu-fallback": list(fallback) if isinstance(fallback, tuple) else fallback or None,
+        "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
+        "ptx": None if target.ptx else False,
+        "host-libraries": list(target.host_libraries),
     }
-    lines = [f"{name} = {inline(value)}\n" for name, value in values.items() if value]
+    lines = [f"{name} = {inline(value)}\n" for name, value in values.items() if value is not None and value != []]
     return f"[tool.gpuenv.targets.{key(target.name)}]\n{''.join(lines)}"
 
 

@@ -2,7 +2,9 @@
 
 import re
 
+from gpuenv.manifest.gpus import decode_gpus, one_vendor, vendor_of
 from gpuenv.manifest.node import Node
+from gpuenv.manifest.sonames import decode_soname_pattern, is_soname
 from gpuenv.model.target import OLDEST_GLIBC, PLATFORMS, SUPPORTED_PYTHONS, Target
 from gpuenv.model.version import parse_specifier
 
@@ -10,24 +12,21 @@ __all__ = ["DEFAULT_TARGET", "TARGET_KEYS", "decode_python", "decode_target", "l
 
 DEFAULT_TARGET = "default"
 TARGET_KEYS = (
-    "platform", "python", "glibc", "musl", "macos", "gpu", "cuda", "driver", "rocm", "cpu-fallback", "dependencies",
+    "platform", "python", "glibc", "musl", "macos", "gpu", "cuda", "driver", "rocm", "cpu", "cpu-fallback", "gpu-code",
+    "ptx", "host-libraries", "dependencies",
 )  # fmt: skip
 
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PYTHON = re.compile(r"(3\.\d{1,2})(\.\d{1,3})?(t?)")
 _FREE_THREADED_SINCE = SUPPORTED_PYTHONS.index("3.13")
-_GPU = re.compile(r"sm_\d{2,3}[af]?|gfx[0-9a-f]{3,4}")
-_BOARDS = {
-    "t4": "sm_75", "a100": "sm_80", "a10": "sm_86", "l4": "sm_89", "l40s": "sm_89", "rtx4090": "sm_89",
-    "h100": "sm_90", "h200": "sm_90", "b200": "sm_100", "rtx5090": "sm_120",
-    "mi100": "gfx908", "mi210": "gfx90a", "mi250": "gfx90a", "mi250x": "gfx90a",
-    "mi300": "gfx942", "mi300a": "gfx942", "mi300x": "gfx942", "mi325x": "gfx942", "mi355x": "gfx950",
-}  # fmt: skip
 _LEVELS = {
     "cuda": (re.compile(r"\d{1,2}\.\d{1,2}"), "a CUDA version", "13.0"),
     "driver": (re.compile(r"\d{3,4}(\.\d{1,3}){0,2}"), "an NVIDIA driver version", "580.65"),
     "rocm": (re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,2})?"), "a ROCm version", "7.2"),
 }
+_CPU_LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
+_FOLDER = re.compile(r"(/[^/*?\[\]]+)+/?")
+_NO_GPU = "says nothing: the target has no GPU"
 # key -> (system that has it, what it accepts, what to call it, example)
 _SYSTEMS = {
     "glibc": ("linux", re.compile(r"2\.\d{1,2}"), "a glibc version", "2.28"),
@@ -44,17 +43,26 @@ def decode_target(name: str, node: Node, python: str | None, requires_python: st
     fields = node.fields(*TARGET_KEYS)
     platform = fields["platform"].one_of(PLATFORMS, "platform") if "platform" in fields else "linux-x86_64"
     systems = _systems(fields, platform)
-    gpu = _gpus(fields["gpu"]) if "gpu" in fields else ()
-    _one_vendor(fields, gpu)
+    gpu = decode_gpus(fields["gpu"]) if "gpu" in fields else ()
+    one_vendor(fields, gpu)
     own = decode_python(fields["python"]) if "python" in fields else python
+    levels = {key: fields[key].matching(*form) if key in fields else None for key, form in _LEVELS.items()}
     return Target(
         name=name,
         platform=platform,
         python=own or lowest_python(node, requires_python),
-        **systems,
+        glibc=systems["glibc"],
+        musl=systems["musl"],
+        macos=systems["macos"],
         gpu=gpu,
-        **{key: fields[key].matching(*form) if key in fields else None for key, form in _LEVELS.items()},
-        cpu_fallback="cpu-fallback" in fields and fields["cpu-fallback"].flag(),
+        cuda=levels["cuda"],
+        driver=levels["driver"],
+        rocm=levels["rocm"],
+        cpu=_cpu(fields["cpu"], platform) if "cpu" in fields else None,
+        cpu_fallback=_cpu_fallback(fields) if "cpu-fallback" in fields else False,
+        gpu_code="forbid" if "gpu-code" in fields and _forbids(fields["gpu-code"], gpu) else "allow",
+        ptx="ptx" not in fields or _ptx(fields["ptx"], gpu),
+        host_libraries=_host_libraries(fields["host-libraries"], platform) if "host-libraries" in fields else (),
     )
 
 
@@ -108,41 +116,57 @@ def _systems(fields: dict[str, Node], platform: str) -> dict[str, str | None]:
     return found
 
 
-def _gpus(node: Node) -> tuple[str, ...]:
-    found = {}
-    for item in node.items():
-        text = item.text()
-        if not _GPU.fullmatch(text):
-            raise item.error(f"`{text}` is not a GPU architecture", hints=_probably(text))
-        found[text] = item
-    vendors = {_vendor(text) for text in found}
-    if len(vendors) > 1:
-        raise node.error("a target has GPUs of one vendor", hints=["make one target for `sm_*` and one for `gfx*`"])
-    return tuple(sorted(found))
+def _cpu(node: Node, platform: str) -> str:
+    """The level of an x86-64 CPU; CPUs of other machines are of one kind, named as the machine."""
+    arch = platform.partition("-")[2]
+    if arch != "x86_64" and node.text() in _CPU_LEVELS:
+        raise node.error(f"`{platform}` has no {node.text()}", hints=["remove it, or change `platform`"])
+    return node.one_of(_CPU_LEVELS if arch == "x86_64" else (arch,), "CPU level")
 
 
-def _one_vendor(fields: dict[str, Node], gpu: tuple[str, ...]) -> None:
-    vendor = _vendor(gpu[0]) if gpu else "amd" if "rocm" in fields else None
-    for key, owner in (("rocm", "amd"), ("cuda", "nvidia"), ("driver", "nvidia")):
-        if key in fields and vendor and owner != vendor:
-            other = f"`gpu` says {gpu[0]}" if gpu else "`rocm` is set too"
-            raise fields[key].error(f"is for {_BRAND[owner]} GPUs, but {other}", hints=["a target has one vendor"])
+def _cpu_fallback(fields: dict[str, Node]) -> bool | tuple[str, ...]:
+    """For every package, for none, or for those named (normalised, sorted)."""
+    node = fields["cpu-fallback"]
+    if not isinstance(node.value, bool | list):
+        hints = [f'write `["{node.value}"]`'] if isinstance(node.value, str) else []
+        raise node.wrong("true, false or an array of package names", hints=hints)
+    if node.value and not fields.keys() & {"gpu", "cuda", "driver", "rocm"}:
+        raise node.error(_NO_GPU, hints=['name them, `gpu = ["gfx942"]`, or remove `cpu-fallback`'])
+    if isinstance(node.value, bool):
+        return node.value
+    return tuple(sorted({item.name(item.text(), "package name") for item in node.items()})) or False
 
 
-_BRAND = {"amd": "AMD", "nvidia": "NVIDIA"}
+def _forbids(node: Node, gpu: tuple[str, ...]) -> bool:
+    forbids = node.one_of(("allow", "forbid"), "value") == "forbid"
+    if forbids and gpu:
+        raise node.error(f"forbids the code for {gpu[0]} that `gpu` asks for", hints=["remove `gpu-code` or `gpu`"])
+    return forbids
 
 
-def _vendor(gpu: str) -> str:
-    return "nvidia" if gpu.startswith("sm_") else "amd"
+def _ptx(node: Node, gpu: tuple[str, ...]) -> bool:
+    serves = node.flag()
+    if not serves and not gpu:
+        raise node.error(_NO_GPU, hints=['name them, `gpu = ["sm_90"]`, or remove `ptx`'])
+    if not serves and vendor_of(gpu[0]) != "nvidia":
+        raise node.error(f"is for NVIDIA GPUs, but `gpu` says {gpu[0]}", hints=["remove `ptx`"])
+    return serves
 
 
-def _probably(text: str) -> tuple[str, ...]:
-    plain = re.sub(r"[^a-z0-9]", "", text.lower())
-    for prefix, form in (("compute", "sm_"), ("sm", "sm_"), ("", "sm_"), ("gfx", "gfx")):
-        guess = form + plain.removeprefix(prefix)
-        if plain.startswith(prefix) and _GPU.fullmatch(guess):
-            return (f"did you mean `{guess}`?",)
-    board = plain.removeprefix("nvidia").removeprefix("amd").removeprefix("instinct")
-    if board in _BOARDS:
-        return (f"did you mean `{_BOARDS[board]}`?",)
-    return ("like `sm_90` (NVIDIA) or `gfx942` (AMD); `gpuenv target detect` shows this machine's",)
+def _host_libraries(node: Node, platform: str) -> tuple[str, ...]:
+    """Absolute folders (without a slash at the end) and patterns of sonames, each once, in the order written."""
+    found = tuple(dict.fromkeys(_host_library(item, item.text()) for item in node.items()))
+    if found and not platform.startswith("linux-"):
+        raise node.error(f"`{platform}` has no sonames", hints=["remove it, or change `platform`"])
+    return found
+
+
+def _host_library(item: Node, text: str) -> str:
+    if "/" not in text and not text.startswith("~"):
+        return decode_soname_pattern(item, text)
+    folder, _, name = text.rpartition("/")
+    if not _FOLDER.fullmatch(text) or not text.isprintable() or {".", ".."} & set(text.split("/")):
+        raise item.error(f"`{text}` is not an absolute folder", hints=["for example `/opt/rocm/lib`"])
+    if is_soname(name):
+        raise item.error(f"`{text}` is a file", hints=[f"its folder, `{folder or '/'}`, or its soname, `{name}`"])
+    return text.rstrip("/")
