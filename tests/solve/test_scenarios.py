@@ -28,4 +28,11 @@ def test_story_ends_as_told(path: Path) -> None:
             name: {pin.name: pin.version for pin in s.pins.values()} for name, s in zip(found, solutions, strict=True)
         }
         assert chosen == story.expected
+        for target, solution in zip(found, solutions, strict=True):
+            bound = {name: {k: list(v) for k, v in p.libraries.items()} for name, p in solution.pins.items()}
+            asked = {name: [demand.soname for demand in p.host] for name, p in solution.pins.items()}
+            if target in story.libraries:
+                assert {name: libraries for name, libraries in bound.items() if libraries} == story.libraries[target]
+            if target in story.host:
+                assert {name: sonames for name, sonames in asked.items() if sonames} == story.host[target]
         assert [warning for solution in solutions for warning in solution.warnings] == story.warnings

@@ -7,9 +7,13 @@ Keys of a file: `description`; `manifest`, the text of a pyproject.toml; `[packa
 `extras`, `wheels` (tags, with a build tag in front if wanted), `sdist`, `requires-python`,
 `metadata-requires-python` (not told by the index), `yanked` (the reason), `uploaded` ("" for unknown), and `device`,
 the architectures that its one library has code for (`3*sm_75`: in three containers of its own) with `needed`, the
-sonames that it needs, or `libraries`, several of them by path; `[direct."URL"]`, a wheel behind a URL; `[kept]`, the
-versions of the old lock. Then the answer: `[expected.TARGET]` with exactly the versions and `warnings`, or
-`[expected-error]` with `target` and the whole `message`.
+sonames that it needs, or `libraries`, several of them by path, which may also have a `soname`, `runpath`, `wants`
+(symbol versions by library), `defines` (its own), `module` (the name of the Python module that it is); `carries`,
+sonames of libraries that have nothing else; `[direct."URL"]`, a wheel behind a URL; `[kept]`, the versions of the old
+lock; `[providers]`, the shipped table: requirements by soname, and for one runtime under `[providers."nvidia 13"]`;
+`[provides.INDEX]`, what an index says. Then the answer: `[expected.TARGET]` with exactly the versions, `warnings`,
+`[libraries.TARGET]` and `[host.TARGET]` with what is bound or asked of the machine, or `[expected-error]` with `target`
+and the whole `message`.
 """
 
 import tomllib
@@ -22,8 +26,10 @@ from gpuenv.index.metadata import parse_metadata
 from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Conflict, Missing, Solution
 from gpuenv.model.distribution import Catalog, Metadata, Page, Release, WheelFile
-from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, Units
+from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, PythonModule, Units, Vendor
 from gpuenv.model.manifest import Manifest
+from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
+from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
 from gpuenv.report.conflict import no_solution
@@ -83,9 +89,11 @@ def _metadata(name: str, version: str, told: Mapping[str, Any]) -> Metadata:
 
 
 def _facts(told: Mapping[str, Any]) -> NativeFacts:
-    libraries = told.get("libraries") or {"lib.so": told}
-    made = (_library(path, one.get("device", ()), tuple(one.get("needed", ()))) for path, one in libraries.items())
-    return NativeFacts(None, 1, objects=tuple(made) if "device" in told or "libraries" in told else ())
+    libraries = dict(told.get("libraries", {}))
+    if "device" in told or "needed" in told:
+        libraries["lib.so"] = told
+    libraries |= {f"lib/{soname}": {} for soname in told.get("carries", ())}
+    return NativeFacts(None, 1, objects=tuple(_library(path, one) for path, one in sorted(libraries.items())))
 
 
 def _code(arch: str, count: int) -> DeviceCode:
@@ -94,13 +102,15 @@ def _code(arch: str, count: int) -> DeviceCode:
     return DeviceCode("nvidia", "ptx" if arch.startswith("compute") else "sass", arch, count=count)
 
 
-def _library(path: str, architectures: Sequence[str], needed: tuple[str, ...]) -> ObjectFacts:
+def _library(path: str, told: Mapping[str, Any]) -> ObjectFacts:
+    architectures: Sequence[str] = told.get("device", ())
     counts = [int(text.rpartition("*")[0] or 0) for text in architectures]
     names = [text.rpartition("*")[2] for text in architectures]
     codes = [_code(arch, count or 1) for arch, count in zip(names, counts, strict=True)]
     together = tuple(place for place, count in enumerate(counts) if not count)
     units = [Units((place,), count) for place, count in enumerate(counts) if count]
     units += [Units(together, 1)] if together else []
+    module = told.get("module")
     return ObjectFacts(
         path=path,
         size=1,
@@ -109,8 +119,12 @@ def _library(path: str, architectures: Sequence[str], needed: tuple[str, ...]) -
         bits=64,
         endian="little",
         type="shared",
-        soname=path.rpartition("/")[2],
-        needed=needed,
+        soname=told.get("soname", path.rpartition("/")[2]),
+        needed=tuple(told.get("needed", ())),
+        runpath=tuple(told.get("runpath", ())),
+        versions_needed={library: tuple(versions) for library, versions in told.get("wants", {}).items()},
+        versions_defined=tuple(told.get("defines", ())),
+        python=PythonModule(module, "cpython-312", f"PyInit_{module.rpartition('.')[2]}") if module else None,
         device_code=tuple(codes),
         units=tuple(units),
     )
@@ -118,7 +132,10 @@ def _library(path: str, architectures: Sequence[str], needed: tuple[str, ...]) -
 
 @dataclass(frozen=True)
 class Story:
-    """One scenario. expected: versions by name for each target. error: target and the text that a person reads."""
+    """One scenario. expected: versions by name for each target. error: target and the text that a person reads.
+
+    libraries, host: for the targets that the file tells them of, by distribution.
+    """
 
     name: str
     manifest: Manifest
@@ -127,6 +144,10 @@ class Story:
     expected: Mapping[str, Mapping[str, str]]
     warnings: Sequence[str]
     error: tuple[str, str] | None
+    providers: ProviderTable
+    provides: Mapping[str, ProviderTable]
+    libraries: Mapping[str, Mapping[str, Mapping[str, list[str]]]]
+    host: Mapping[str, Mapping[str, list[str]]]
 
 
 def read_story(path: Path) -> Story:
@@ -142,9 +163,26 @@ def read_story(path: Path) -> Story:
         expected=data.pop("expected", {}),
         warnings=data.pop("warnings", []),
         error=(failure["target"], failure["message"].strip("\n")) if failure else None,
+        providers=_table(data.pop("providers", {})),
+        provides={index: _table(rows) for index, rows in data.pop("provides", {}).items()},
+        libraries=data.pop("libraries", {}),
+        host=data.pop("host", {}),
     )
     assert data.keys() == {"description"}, f"{path.name}: unknown keys {data.keys()}"
     return story
+
+
+def _table(told: Mapping[str, Any]) -> ProviderTable:
+    by_runtime: dict[tuple[Vendor, int], Mapping[str, tuple[Requirement, ...]]] = {}
+    for name, rows in told.items():
+        if isinstance(rows, dict):
+            vendor, major = name.split()
+            by_runtime["nvidia" if vendor == "nvidia" else "amd", int(major)] = _rows(rows)
+    return ProviderTable(_rows({s: row for s, row in told.items() if not isinstance(row, dict)}), by_runtime)
+
+
+def _rows(told: Mapping[str, Any]) -> dict[str, tuple[Requirement, ...]]:
+    return {soname: tuple(map(parse_requirement, row)) for soname, row in told.items()}
 
 
 def world_of(packages: Mapping[str, Mapping[str, Any]], direct: Mapping[str, Any]) -> World:
@@ -164,7 +202,7 @@ def answers(story: Story) -> Mapping[str, Solution | Conflict]:
     found: dict[str, Solution | Conflict] = {}
     chosen = dict(story.kept)
     for target in _in_order(story.manifest.targets.values()):
-        answer = gather(task_of(story, target, chosen), story.world)
+        answer = gather(task_of(story, target, chosen), story.world, story.provides)
         found[target.name] = answer
         if isinstance(answer, Conflict):
             break
@@ -194,29 +232,37 @@ def task_of(story: Story, target: Target, kept: Mapping[str, tuple[str, ...]]) -
         kept=dict(kept),
         sources={s.package: s.url for s in manifest.sources if s.url and s.target in (None, target.name)},
         exclude_newer=manifest.exclude_newer,
+        rules=manifest.rules,
+        providers=story.providers,
+        provides=tuple(index.name for index in manifest.indexes),
     )
 
 
-def gather(task: Task, world: World) -> Solution | Conflict:
+def gather(task: Task, world: World, provides: Mapping[str, ProviderTable] | None = None) -> Solution | Conflict:
     """Solve from the task's catalog, adding what the solver asks for and nothing else, until it answers.
 
     The answer must be the one that the whole world gives at once.
     """
     pages, metadata = dict(task.catalog.pages), dict(task.catalog.metadata)
     direct, facts = dict(task.catalog.direct), dict(task.catalog.facts)
-    catalog = Catalog(pages, metadata, direct, facts)
+    said: dict[str, ProviderTable] = {}
+    known = {index: (provides or {}).get(index, NO_PROVIDERS) for index in task.provides}
+    catalog = Catalog(pages, metadata, direct, facts, said)
     for _ in range(_ROUNDS):
         answer = solve(replace(task, catalog=catalog))
         if not isinstance(answer, Missing):
-            whole = Catalog({**pages, **world.pages}, world.metadata, world.direct, world.facts)
+            whole = Catalog({**pages, **world.pages}, world.metadata, world.direct, world.facts, known)
             assert solve(replace(task, catalog=whole)) == answer, "what else the catalog holds changed the answer"
             return answer
-        before = len(pages) + len(metadata) + len(direct) + len(facts)
+        before = len(pages) + len(metadata) + len(direct) + len(facts) + len(said)
         pages.update({name: world.page(name) for name in answer.pages})
         metadata.update({wheel.key: world.metadata[wheel.key] for wheel in answer.wheels})
         direct.update({url: world.direct[url] for url in answer.direct})
         facts.update({wheel.key: world.facts[wheel.key] for wheel in answer.facts})
-        assert len(pages) + len(metadata) + len(direct) + len(facts) > before, f"{answer} asks for what is known"
+        said.update({index: known[index] for index in answer.provides})
+        assert len(pages) + len(metadata) + len(direct) + len(facts) + len(said) > before, (
+            f"{answer} asks for what is known"
+        )
     raise AssertionError("the solver never stopped asking")
 
 

@@ -50,26 +50,29 @@ class Missing:
     """The solve cannot go on before these are in the catalog.
 
     pages: names. wheels: files whose metadata is wanted; the first is needed, the rest likely. direct: URLs.
-    facts: files whose native facts are wanted.
+    facts: files whose native facts are wanted. provides: indexes that may say who provides what.
     """
 
     pages: tuple[str, ...] = ()
     wheels: tuple[WheelFile, ...] = ()
     direct: tuple[str, ...] = ()
     facts: tuple[WheelFile, ...] = ()
+    provides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """One link of a chain: who requires what. version: of `parent`, "" for the project and its settings.
 
-    tried: how many versions of the parent were found to require exactly this.
+    tried: how many versions of the parent were found to require exactly this. verb: `requires`, of binaries `needs`,
+    of a soname `is provided by`.
     """
 
     parent: str
     version: str
     requires: str
     tried: int = 1
+    verb: str = "requires"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gpuenv.model.facts import NativeFacts
+from gpuenv.model.providers import ProviderTable
 
 
 class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -94,9 +95,11 @@ class Catalog(msgspec.Struct, frozen=True):
     """Everything that a solve for one target may look at; it grows between solves, never during one.
 
     pages: by normalised name. metadata, facts: by `WheelFile.key`. direct: wheels behind direct URLs, by URL.
+    provides: what an index says of who provides what, by the index's name.
     """
 
     pages: Mapping[str, Page]
     metadata: Mapping[str, Metadata]
     direct: Mapping[str, WheelFile]
     facts: Mapping[str, NativeFacts] = {}
+    provides: Mapping[str, ProviderTable] = {}

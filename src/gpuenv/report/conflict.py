@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import SUPPORTED_PYTHONS
 from gpuenv.model.url import redacted
 from gpuenv.model.version import InvalidSpecifier, parse_specifier
@@ -32,7 +33,7 @@ def _chain(chain: Sequence[Demand]) -> Iterable[str]:
         who = f"{demand.parent} {demand.version}".strip()
         also = f" (so do {demand.tried - 1} other versions of it that were tried)" if demand.tried > 2 else ""
         also = " (so does the other version that was tried)" if demand.tried == 2 else also
-        verb = "allows only" if demand.parent == _CONSTRAINTS else "requires"
+        verb = "allows only" if demand.parent == _CONSTRAINTS else demand.verb
         yield f"{who} {verb} {demand.requires}{also}"
 
 
@@ -141,7 +142,8 @@ def _demand_hints(conflict: Conflict) -> Iterable[str]:
 
 def _own_lines(conflict: Conflict) -> Iterable[str]:
     for last in (chain[-1] for chain in conflict.chains):
-        if not last.version and not last.parent.startswith("tool.gpuenv") and "(as tool" not in last.requires:
+        own = not last.version and last.verb == "requires" and not last.parent.startswith("tool.gpuenv")
+        if own and "(as tool" not in last.requires:
             yield f"change `{last.requires}` in pyproject.toml"
 
 
@@ -200,6 +202,25 @@ def _vendor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield f"let it run on the CPU: cpu-fallback = true in [tool.gpuenv.targets.{conflict.target}]"
 
 
+def _unprovided_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    """Who else could bring what nobody does; or a newer libc, where it is a matter of that."""
+    table = f"[tool.gpuenv.targets.{conflict.target}]"
+    if found := _SYMBOL_VERSION.match(refusal.reason):
+        if found[1] == "GLIBC":
+            yield f'if those machines have it, set glibc = "{found[2]}" in {table}'
+        return
+    soname = _SONAME.search(refusal.reason)
+    first = soname[0] if soname else "libNAME.so"
+    whose = f'"{first}" = "NAME" in [tool.gpuenv.providers]'
+    yield f"add an index that has it under [[tool.gpuenv.index]], or name who does: {whose}"
+    runtime = runtime_of(first)
+    if runtime and runtime[0] in _FOLDERS:
+        yield f'let the machine bring it: host-libraries = ["{_FOLDERS[runtime[0]]}"] in {table}'
+    else:
+        yield f'let the machine bring it: host-libraries = ["{first}"] in {table}'
+    yield f'if the program never loads it: missing = ["{first}"] in [tool.gpuenv.packages.{conflict.subject}]'
+
+
 def _url_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield from _own_lines(conflict)
 
@@ -227,8 +248,13 @@ _HINTS = {
     "has no code for ": _device_hint,
     "has code for ": _vendor_hint,
     "is for CUDA ": _driver_hint,
+    "needs ": _unprovided_hint,
     "is what ": _url_hint,
     "is not for ": _url_hint,
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
+_SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
+_SYMBOL_VERSION = re.compile(r"needs ([A-Z]+)_([0-9.]+) of ")
+# Where a maker's installer puts the libraries.
+_FOLDERS = {"amd": "/opt/rocm/lib", "nvidia": "/usr/local/cuda/lib64"}
 _MANYLINUX = re.compile(r"(\w+)-\w+-manylinux_2_(\d+)_(\w+)")

@@ -5,6 +5,7 @@ them is not about them). Then every demand of the search's first conflict is fol
 to the project; first, because it is about the newest versions, which is what people ask about.
 """
 
+import contextlib
 from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from resolvelib import ResolutionTooDeep
 from gpuenv.model.answer import Conflict, Demand, Refusal
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import Version, parse_version
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, describe, named_versions
 from gpuenv.solve.provider import Provider
 from gpuenv.solve.search import Cause, Dead, search
@@ -45,6 +46,8 @@ def explain(dead: Dead) -> Conflict:
         provides=task.target.python_full if subject.kind is Kind.HOST else "",
         roots=tuple(str(requirement) for _, requirement in _roots(task)),
     )
+    if subject.kind is Kind.SONAME:
+        return replace(conflict, subject=subject.name, known=False)
     if subject.kind is not Kind.DISTRIBUTION:
         return conflict
     needs = [cause.requirement for cause in demands]
@@ -62,6 +65,7 @@ def _smallest(dead: Dead) -> Dead:
     task = replace(dead.task, catalog=dead.provider.looked_at())
     patience = _PATIENCE * dead.rounds + _LEAST_ROUNDS
     roots = _roots(task)
+    dead = _still_dead(task, roots, patience) or dead
     step = len(roots)
     while step:
         for start in range(0, len(roots), step)[::-1]:
@@ -120,7 +124,7 @@ def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], ur
         version = wheel.filename.split("-")[1]
         if provider.target.tag_rank(wheel.tags) is None:
             refusals.append(Refusal(version, f"is not for {describe(provider.target)} (only {wheel.tags})"))
-        elif reason := provider.device_refusal(wheel):
+        elif reason := provider.native_refusal(wheel):
             refusals.append(Refusal(version, reason))
         elif len(urls) == 1:
             refusals.append(Refusal(version, f"is what {url} holds"))
@@ -137,16 +141,31 @@ def _with_versions(conflict: Conflict, provider: Provider, name: str, needs: Seq
     admitted = [r.version for r in releases if all(admits(specifier, r.version) for specifier in stated)]
     limits = _limits(provider, name, admitted)
     specifiers = provider.specifiers(name, needs)
-    satisfying = next((release.version for release, _ in offers.choices(specifiers)), "")
+    lacking = _lacking(provider, offers, specifiers, needs)
+    served = (release.version for release, _ in offers.choices(specifiers) if release.version not in lacking)
     return replace(
         conflict,
         chains=conflict.chains + limits,
         known=bool(releases),
         newest=releases[0].version if releases else "",
-        refusals=offers.refusals(specifiers),
-        satisfying=satisfying,
+        refusals=(*offers.refusals(specifiers), *lacking.values()),
+        satisfying=next(served, ""),
         nearest=_nearest(offers, [*dict.fromkeys(stated + provider.constraints_on(name) if limits else stated)]),
     )
+
+
+def _lacking(
+    provider: Provider, offers: Offers, specifiers: Sequence[str], needs: Sequence[Need]
+) -> dict[str, Refusal]:
+    """The versions that would do, but for a library that they do not have."""
+    wanted = [need for need in needs if need.carries]
+    found = {}
+    for release, wheel in offers.choices(specifiers) if wanted else ():
+        for need in wanted:
+            with contextlib.suppress(NotKnownYet):  # the search did not come to it
+                if not provider.natives.carry(need, wheel):
+                    found[release.version] = Refusal(release.version, f"has no {need.carries}")
+    return found
 
 
 def _limits(provider: Provider, name: str, versions: Sequence[str]) -> tuple[tuple[Demand, ...], ...]:
@@ -172,6 +191,14 @@ def _nearest(offers: Offers, specifiers: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=parse_version))
 
 
+def _demand(parent: Candidate, need: Need, tried: int = 1) -> Demand:
+    """One link of a chain, from a candidate to what it needs."""
+    if parent.key.kind is Kind.SONAME:
+        return Demand(parent.label, "", need.text, tried, "is provided by")
+    who, version = (parent.label, "") if parent.key.kind is Kind.MAJOR else (str(parent.key), parent.text)
+    return Demand(who, version, need.text, tried, "needs" if need.key.kind is Kind.SONAME else "requires")
+
+
 class _Upward:
     """Who asked for a node: the edges that the search has seen, followed from a demand up to the project."""
 
@@ -195,11 +222,11 @@ class _Upward:
             for asker, other in self._askers[need.key]
             if asker.key == parent.key and other.text == need.text
         }
-        return (*above, Demand(str(parent.key), parent.text, need.text, max(1, len(tried))))
+        return (*above, _demand(parent, need, max(1, len(tried))))
 
     def _stated(self, need: Need) -> Demand:
         who = self._project if need.origin in ("", "project") else f"{self._project} ({need.origin.replace(':', ' ')})"
-        return Demand(who, "", need.text)
+        return Demand(who, "", need.text, verb="needs" if need.key.kind is Kind.SONAME else "requires")
 
     def _above(self, parent: Candidate) -> tuple[Demand, ...]:
         """The shortest way from the project to a candidate, breadth first upward."""
@@ -215,6 +242,7 @@ class _Upward:
                 for asker, need in self._askers[key]:
                     if asker.key not in seen and self._provider.is_satisfied_by(need, child):
                         seen.add(asker.key)
-                        demand = Demand(str(asker.key), asker.text, need.text)
-                        todo.append((asker, (demand, *below)))
+                        # which major is used is told by whoever is used with it
+                        demand = () if need.key.kind is Kind.MAJOR else (_demand(asker, need),)
+                        todo.append((asker, (*demand, *below)))
         return ()

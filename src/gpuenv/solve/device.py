@@ -8,13 +8,25 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gpuenv.model.distribution import Metadata, WheelFile
-from gpuenv.model.facts import NativeFacts, natural
+from gpuenv.model.facts import NativeFacts, Vendor, natural
 from gpuenv.model.linkage import Linkage, Outcome, linkage, runtime_majors
 from gpuenv.model.machine import cuda_of_driver
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
+from gpuenv.model.rules import PackageRules
+from gpuenv.model.runtimes import NAMES
 from gpuenv.model.target import Target
 
-__all__ = ["cuda_major", "is_native", "matters_by_metadata", "matters_by_name", "refusal", "remarks"]
+__all__ = [
+    "cuda_major",
+    "device_refusal",
+    "is_native",
+    "level_refusal",
+    "matters_by_metadata",
+    "matters_by_name",
+    "remarks",
+    "runtime_name",
+    "ways",
+]
 
 # Distributions of GPU vendors, and the marks that others put on their GPU builds.
 _NAMES = re.compile(
@@ -51,33 +63,35 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
             continue
 
 
-def refusal(facts: NativeFacts, target: Target) -> str | None:
-    """Why the wheel does not serve every GPU of the target; None: it does, or carries no device code."""
-    level, majors = _cuda_level(target), runtime_majors(facts, target)
+def level_refusal(facts: NativeFacts, target: Target, rules: PackageRules) -> str | None:
+    """Why the target's driver is too old for every runtime that the wheel is for, if it is."""
+    level, majors = _cuda_level(target), runtime_majors(facts, target, rules=rules)
     if level is not None and majors and min(majors) > level:
         return f"is for CUDA {min(majors)}, the target's driver runs CUDA {level} at most"
-    reasons = [_reason(asked, facts, target) for asked in _ways(facts, target)]
-    return None if None in reasons else reasons[0]
-
-
-def _reason(asked: Linkage, facts: NativeFacts, target: Target) -> str | None:
-    for verdict in asked.verdicts:
-        if verdict.outcome is Outcome.REFUSED:
-            return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
-        if verdict.outcome is Outcome.OTHER_VENDOR and not target.cpu_fallback:
-            other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
-            return f"has code for {other.upper()} GPUs only ({_architectures(facts, other)}), none for {verdict.gpu}"
     return None
 
 
-def _ways(facts: NativeFacts, target: Target) -> Iterator[Linkage]:
+def ways(facts: NativeFacts, target: Target, rules: PackageRules) -> tuple[Linkage, ...]:
     """What the artifact asks of the target, with each CUDA that both know, newest first; of ROCm the one wanted."""
     level = _cuda_level(target)
-    majors = [] if target.rocm else [m for m in runtime_majors(facts, target) if level is None or m <= level]
-    if not majors:
-        yield linkage(facts, target)
-    for major in sorted(majors, reverse=True):
-        yield linkage(facts, target, runtime_major=major)
+    known = () if target.rocm else runtime_majors(facts, target, rules=rules)
+    wanted: list[int | None] = [*sorted((m for m in known if level is None or m <= level), reverse=True)] or [None]
+    return tuple(linkage(facts, target, runtime_major=major, rules=rules) for major in wanted)
+
+
+def device_refusal(asked: Linkage, facts: NativeFacts, target: Target, name: str) -> str | None:
+    """Why one way to use a wheel does not serve every GPU of the target; None: it does, or carries no device code."""
+    if target.gpu_code == "forbid" and asked.own_code:
+        return f"carries device code ({asked.own_code[0]}), which the target forbids"
+    for verdict in asked.verdicts:
+        if verdict.outcome is Outcome.REFUSED and verdict.newer_ptx:
+            return f"has code for {verdict.gpu} as PTX {verdict.newer_ptx} only, too new for the target's driver"
+        if verdict.outcome is Outcome.REFUSED:
+            return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
+        if verdict.outcome is Outcome.OTHER_VENDOR and not target.falls_back(name):
+            other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
+            return f"has code for {other.upper()} GPUs only ({_architectures(facts, other)}), none for {verdict.gpu}"
+    return None
 
 
 def cuda_major(name: str, facts: NativeFacts, target: Target) -> int | None:
@@ -86,6 +100,11 @@ def cuda_major(name: str, facts: NativeFacts, target: Target) -> int | None:
         return None
     majors = runtime_majors(facts, target)
     return majors[0] if len(majors) == 1 else None
+
+
+def runtime_name(vendor: Vendor | None, major: int) -> str:
+    """`CUDA 13`."""
+    return f"{NAMES[vendor] if vendor else 'runtime'} {major}"
 
 
 def _cuda_level(target: Target) -> int | None:
@@ -97,11 +116,12 @@ def _cuda_level(target: Target) -> int | None:
     return cuda_of_driver(target.driver) if target.driver else None
 
 
-def remarks(facts: NativeFacts, target: Target) -> Iterator[str]:
+def remarks(facts: NativeFacts, asked: Linkage) -> Iterator[str]:
     """What is odd about a wheel that serves: little coverage of a live binary, and binaries that are damaged."""
     yield from (f"{damage.path} is damaged: {damage.problem}" for damage in facts.damaged)
-    serving = next((asked for asked in _ways(facts, target) if _reason(asked, facts, target) is None), None)
-    for verdict in serving.verdicts if serving else ():
+    for lack in asked.cpu[-1:]:
+        yield f"{lack.objects[0].rpartition('/')[2]} needs a processor of {lack.level}"
+    for verdict in asked.verdicts:
         if verdict.outcome is Outcome.SERVED:
             for gap in verdict.gaps:
                 name = gap.path.rpartition("/")[2]

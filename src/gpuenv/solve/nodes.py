@@ -4,11 +4,14 @@ Inside one solve needs and candidates are compared by identity; values are compa
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.version import Version
+
+if TYPE_CHECKING:
+    from gpuenv.solve.native import Way
 
 __all__ = ["Candidate", "Key", "Kind", "Need", "NotKnownYet"]
 
@@ -22,18 +25,19 @@ class NotKnownYet(Exception):
 
 
 class Kind(StrEnum):
-    """The kinds of nodes."""
+    """The kinds of nodes. MAJOR: with which major version of CUDA or ROCm a wheel is used that works with several."""
 
     DISTRIBUTION = "distribution"
     SONAME = "soname"
-    DEVICE = "device"
+    MAJOR = "major"
     HOST = "host"
 
 
 class Key(NamedTuple):
     """The name of a node.
 
-    detail: an extra of a distribution, the runtime major of a soname, the architecture of device code, else "".
+    detail: an extra of a distribution; of a soname who may bring it and in which symbol versions; of a major the wheel;
+    else "".
     """
 
     kind: Kind
@@ -52,30 +56,38 @@ class Key(NamedTuple):
 
 
 class Candidate:
-    """One way to satisfy a node: a version of a distribution by one artifact for one runtime major.
+    """One way to satisfy a node: a version of a distribution by one artifact, a provider of a soname, a major.
 
-    wheel is None for what the target itself brings. base: for `name[extra]`, the candidate without the extra.
-    text: the version as text, kept because it is asked for very often.
+    wheel is None for what is no distribution. base: for `name[extra]`, the candidate without the extra.
+    text: the version as text, kept because it is asked for very often. needs: what a candidate without a wheel
+    requires. label: its name in explanations. brings: distributions that it would bring in. way: of a major.
     """
 
-    __slots__ = ("base", "index", "key", "runtime", "text", "version", "wheel")
+    __slots__ = ("base", "brings", "index", "key", "label", "needs", "text", "version", "way", "wheel")
 
     def __init__(
         self,
         key: Key,
         version: Version,
-        wheel: WheelFile | None,
+        wheel: WheelFile | None = None,
         index: str | None = None,
-        runtime: str | None = None,
         base: "Candidate | None" = None,
+        *,
+        needs: "tuple[Need, ...]" = (),
+        label: str = "",
+        brings: frozenset[str] = frozenset(),
+        way: "Way | None" = None,
     ) -> None:
         self.key = key
         self.version = version
         self.text = str(version)
         self.wheel = wheel
         self.index = index
-        self.runtime = runtime
         self.base = base
+        self.needs = needs
+        self.label = label
+        self.brings = brings
+        self.way = way
 
     def __repr__(self) -> str:
         return f"<{self.key} {self.text}>"
@@ -85,9 +97,10 @@ class Need:
     """A requirement on a node: versions (PEP 440 text), or one URL, or exactly one candidate.
 
     text: the requirement as its author wrote it. origin: where it stands, for roots (`project`, `group:dev`).
+    carries: the SONAME of a library that the distribution must have, "" for none; versions: symbol versions of it.
     """
 
-    __slots__ = ("exact", "key", "origin", "specifier", "text", "url")
+    __slots__ = ("carries", "exact", "key", "origin", "specifier", "text", "url", "versions")
 
     def __init__(
         self,
@@ -98,7 +111,11 @@ class Need:
         exact: Candidate | None = None,
         text: str = "",
         origin: str = "",
+        carries: str = "",
+        versions: tuple[str, ...] = (),
     ) -> None:
+        self.carries = carries
+        self.versions = versions
         self.key = key
         self.specifier = specifier
         self.url = url

@@ -13,7 +13,8 @@ from gpuenv.model.distribution import Catalog, Metadata, WheelFile
 from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
-from gpuenv.solve.device import cuda_major, is_native, matters_by_metadata, matters_by_name, refusal, remarks
+from gpuenv.solve.device import matters_by_metadata, matters_by_name, remarks
+from gpuenv.solve.native import Natives
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
@@ -43,8 +44,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for override in task.overrides:
             self._overrides[override.name].append(override)
         self._read: set[str] = set()
-        self._judged: dict[str, str | None] = {}
         self._fetched: set[str] = set()
+        self.natives = Natives(task, self.offers, self.needs_of, self._matters)
+        self._demanded: frozenset[str] = frozenset()
         self.order = Order()
         self.root_needs: list[Need] = []
 
@@ -67,7 +69,10 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         backtrack_causes: Sequence[Any],
     ) -> Iterable[Key]:
         """The one node to decide next; `preference.Order` holds the taste."""
-        return [self.order.next(identifiers, information, backtrack_causes)]
+        key = self.order.next(identifiers, information, backtrack_causes)
+        if key.kind in (Kind.SONAME, Kind.MAJOR):
+            self._demanded = frozenset(one.name for one in information if one.kind is Kind.DISTRIBUTION)
+        return [key]
 
     def find_matches(
         self,
@@ -94,7 +99,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return candidate is requirement.exact
         if requirement.url is not None and candidate.wheel != self.direct(requirement.url):
             return False
-        return not requirement.specifier or admits(requirement.specifier, candidate.text)
+        if requirement.specifier and not admits(requirement.specifier, candidate.text):
+            return False
+        return not requirement.carries or (
+            candidate.wheel is not None and self.natives.carry(requirement, candidate.wheel)
+        )
 
     def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
         """What the candidate alone requires on this target."""
@@ -122,7 +131,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             page = self._task.catalog.pages.get(name)
             if page is None:
                 raise NotKnownYet(Missing(pages=(name,)))
-            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer, self.device_refusal)
+            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer, self.native_refusal)
         return self._offers[name]
 
     def specifiers(self, name: str, needs: Iterable[Need]) -> list[str]:
@@ -140,41 +149,33 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             {name: catalog.pages[name] for name in self._offers},
             {key: catalog.metadata[key] for key in self._read},
             {url: catalog.direct[url] for url in self._fetched},
-            {key: catalog.facts[key] for key in self._judged if key in catalog.facts},
+            {key: catalog.facts[key] for key in self.natives.looked_at},
+            catalog.provides if self.natives.asked_who_provides else {},
         )
 
-    def device_refusal(self, wheel: WheelFile) -> str | None:
-        """Why a wheel does not serve the target's GPUs, None if it does; leaves the search if that is not known yet."""
-        if not self._task.target.gpu or not is_native(wheel):
-            return None
-        if wheel.key not in self._judged:
-            self._judged[wheel.key] = self._device_refusal(wheel)
-        return self._judged[wheel.key]
+    def native_refusal(self, wheel: WheelFile) -> str | None:
+        """Why a wheel's binaries do not serve the target; leaves the search if that is not known yet."""
+        return self.natives.judge(wheel).refusal
 
-    def cuda_major(self, candidate: Candidate) -> int | None:
-        """The CUDA major version that a candidate works with, as far as its facts were asked for."""
-        facts = self._task.catalog.facts.get(candidate.wheel.key) if candidate.wheel else None
-        if facts is None or candidate.wheel is None or candidate.wheel.key not in self._judged:
-            return None
-        return cuda_major(candidate.key.name, facts, self._task.target)
-
-    def _device_refusal(self, wheel: WheelFile) -> str | None:
+    def _matters(self, wheel: WheelFile) -> bool:
+        """May the wheel matter to a GPU, by its name or by what it requires?"""
         name, version = wheel.filename.split("-")[:2]
-        if not matters_by_name(normal_name(name), version, wheel):
-            metadata = self._task.catalog.metadata.get(wheel.key)
-            if metadata is None:
-                raise NotKnownYet(Missing(wheels=(wheel,)))
-            self._read.add(wheel.key)
-            if not matters_by_metadata(metadata):
-                return None
-        facts = self._task.catalog.facts.get(wheel.key)
-        if facts is None:
-            raise NotKnownYet(Missing(facts=(wheel,)))
-        return refusal(facts, self._task.target)
+        if matters_by_name(normal_name(name), version, wheel):
+            return True
+        metadata = self._task.catalog.metadata.get(wheel.key)
+        if metadata is None:
+            raise NotKnownYet(Missing(wheels=(wheel,)))
+        self._read.add(wheel.key)
+        return matters_by_metadata(metadata)
 
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
         return self._dependencies
+
+    @property
+    def project_name(self) -> str:
+        """The name of the project."""
+        return self._task.project
 
     @property
     def target(self) -> Target:
@@ -200,6 +201,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             found: Iterable[Candidate] = [self._as(key, one) for one in exact] if len(exact) == 1 else ()
         elif key.kind is Kind.HOST:
             found = self._host(key)
+        elif key.kind in (Kind.SONAME, Kind.MAJOR):
+            found = self.natives.candidates(key, self._demanded)
         elif urls := {need.url for need in needs if need.url is not None}:
             found = self._by_url(key, sorted(urls))
         else:
@@ -224,7 +227,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             wheel = wheels.pop()
             version = str(parse_version(wheel.filename.split("-")[1]))
             admitted = all(admits(specifier, version) for specifier in self._constraints[key.name])
-            if admitted and self._task.target.tag_rank(wheel.tags) is not None and not self.device_refusal(wheel):
+            if admitted and self._task.target.tag_rank(wheel.tags) is not None and not self.native_refusal(wheel):
                 yield self._candidate(key, version, wheel)
 
     def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
@@ -252,9 +255,12 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     def _requires(self, candidate: Candidate) -> Iterator[Need]:
         if candidate.wheel is None:
+            yield from candidate.needs
             return
         metadata = self._metadata(candidate, candidate.wheel)
         extra = candidate.key.detail
+        if not extra:
+            yield from self.natives.needs(candidate, candidate.wheel)
         if extra:
             yield Need(candidate.key.base, exact=candidate.base)
         elif (
@@ -276,7 +282,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         except ValueError:  # what packaging raises for lines that do not parse and markers that do not compare
             return None
 
-    def warnings_of(self, candidate: Candidate) -> Iterator[str]:
+    def warnings_of(self, candidate: Candidate, chosen: Mapping[Key, Candidate]) -> Iterator[str]:
         """What is odd about a candidate that was chosen: an extra that it does not have, lines that mean nothing."""
         if candidate.wheel is None:
             return
@@ -284,9 +290,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         who, extra = f"{candidate.key.name} {candidate.text}", candidate.key.detail
         if extra and extra not in metadata.extras:
             yield f"{who} has no extra `{extra}`"
-        facts = self._task.catalog.facts.get(candidate.wheel.key)
-        if facts is not None and candidate.wheel.key in self._judged:
-            yield from (f"{who}: {remark}" for remark in remarks(facts, self._task.target))
+        facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
+        if facts is not None and way is not None and not extra:
+            yield from (f"{who}: {remark}" for remark in remarks(facts, way.asked))
         for line in _lines(metadata, extra):
             if self._needs_of_line(line, extra) is None:
                 yield f"{who} has an unreadable requirement: `{line}`"

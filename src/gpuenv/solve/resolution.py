@@ -20,7 +20,7 @@ from resolvelib import AbstractProvider, BaseReporter
 from resolvelib.resolvers import Criterion, RequirementsConflicted, Resolution
 from resolvelib.structs import IteratorMapping, RequirementInformation, build_iter_view
 
-from gpuenv.solve.nodes import Candidate, Key, Need
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need
 
 __all__ = ["Cause", "MendedResolution"]
 
@@ -138,6 +138,9 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
     # and back
 
     def _attempt_to_pin_criterion(self, name: Key) -> list[_Criterion]:
+        if name.kind in (Kind.SONAME, Kind.MAJOR):  # which is best depends on what has been decided since
+            criterion = self.state.criteria[name]
+            self._find_anew(self.state.criteria, name, list(criterion.information), list(criterion.incompatibilities))
         failures = super()._attempt_to_pin_criterion(name)
         self._failed = (name, failures)
         return failures

@@ -4,12 +4,13 @@ A Scout guesses that each name is solved by its first choice under the specifier
 things to gather; no answer depends on it.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import WheelFile
+from gpuenv.model.rules import Scan
 from gpuenv.model.version import normal_name
 from gpuenv.solve.nodes import Kind, Need, NotKnownYet
 from gpuenv.solve.provider import Provider
@@ -35,6 +36,7 @@ class Scout:
         self._provider = Provider(task)
         self._seen: dict[str, _Seen] = {}
         self._followed: set[tuple[str, str]] = set()
+        self._waiting: dict[str, set[str]] = defaultdict(set)
         self._todo: deque[Need] = deque()
 
     def roots(self) -> Missing:
@@ -46,7 +48,11 @@ class Scout:
 
     def page_came(self, name: str) -> Missing:
         """The page of a name is in the catalog."""
-        return self._go([name])
+        return self._go([name, *sorted(self._waiting.pop(name, ()))])
+
+    def provides_came(self) -> Missing:
+        """What the indexes say of who provides what is in the catalog."""
+        return self._go(sorted(self._waiting.pop("", ())))
 
     def metadata_came(self, wheel: WheelFile) -> Missing:
         """The metadata of a wheel is in the catalog."""
@@ -58,6 +64,11 @@ class Scout:
         """The native facts of a wheel are in the catalog."""
         return self._go([normal_name(wheel.filename.partition("-")[0])])
 
+    @property
+    def reads_ahead(self) -> bool:
+        """May wheels be read for a guess? Where every native wheel is read, most guesses will be needed."""
+        return self._task.rules.scan is Scan.ALL
+
     def index_of(self, name: str) -> str | None:
         """The index that a name's page came from, None if it has none."""
         page = self._task.catalog.pages.get(normal_name(name))
@@ -68,13 +79,14 @@ class Scout:
         wheels: dict[str, WheelFile] = {}
         direct: dict[str, None] = {}
         facts: dict[str, WheelFile] = {}
+        provides: dict[str, None] = {}
         changed = deque(names)
         while changed or self._todo:
             while self._todo:
                 self._note(self._todo.popleft(), changed, direct)
             if changed:
-                self._advance(changed.popleft(), pages, wheels, facts)
-        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct), tuple(facts.values()))
+                self._advance(changed.popleft(), pages, wheels, facts, provides)
+        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct), tuple(facts.values()), tuple(provides))
 
     def _note(self, need: Need, changed: deque[str], direct: dict[str, None]) -> None:
         """Remember a need; a name whose picture changed is looked at again."""
@@ -91,7 +103,12 @@ class Scout:
             changed.append(need.key.name)
 
     def _advance(
-        self, name: str, pages: dict[str, None], wheels: dict[str, WheelFile], facts: dict[str, WheelFile]
+        self,
+        name: str,
+        pages: dict[str, None],
+        wheels: dict[str, WheelFile],
+        facts: dict[str, WheelFile],
+        provides: dict[str, None],
     ) -> None:
         seen = self._seen.setdefault(name, _Seen())
         try:
@@ -104,8 +121,12 @@ class Scout:
         except NotKnownYet as unknown:
             wheels.update({wheel.key: wheel for wheel in unknown.missing.wheels})
             facts.update({wheel.key: wheel for wheel in unknown.missing.facts})
-            if seen.likely is None:  # else it came from a URL, and its page is of no interest
-                pages.update(dict.fromkeys(unknown.missing.pages))
+            provides.update(dict.fromkeys(unknown.missing.provides))
+            # what came from a URL needs no page of its own, but those of who may bring its sonames
+            needed = [page for page in unknown.missing.pages if page != name or seen.likely is None]
+            pages.update(dict.fromkeys(needed))
+            for page in (*needed, *([""] if unknown.missing.provides else [])):
+                self._waiting[page].add(name)
         if seen.likely is None:
             return
         if seen.likely.key not in self._task.catalog.metadata:

@@ -47,7 +47,10 @@ def search(task: Task, rounds: int | None = None) -> Found | Dead | Missing:
 
 def _search(task: Task, rounds: int, *, displacing: bool) -> Found | Dead | Missing:
     provider = Provider(task)
-    roots = _root_needs(task, provider)
+    try:
+        roots = _root_needs(task, provider)
+    except NotKnownYet as unknown:
+        return unknown.missing
     needs = [need for key in sorted(roots) for need in roots[key]]
     provider.order.seen(needs)
     if task.requires_python:
@@ -64,7 +67,7 @@ def _search(task: Task, rounds: int, *, displacing: bool) -> Found | Dead | Miss
 
 
 def _root_needs(task: Task, provider: Provider) -> dict[str, list[Need]]:
-    return {
+    roots = {
         origin: [
             need
             for requirement in sorted(requirements, key=str)
@@ -72,6 +75,9 @@ def _root_needs(task: Task, provider: Provider) -> dict[str, list[Need]]:
         ]
         for origin, requirements in task.roots.items()
     }
+    if task.rules.native:
+        roots["project"] = [*roots.get("project", ()), *provider.natives.root_needs()]
+    return roots
 
 
 def _reachable(provider: Provider, roots: Iterable[Need], pins: Mapping[Key, Candidate]) -> dict[Key, Candidate]:

@@ -5,12 +5,13 @@ nor its explanation depends on what happened to be cached.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from resolvelib import ResolutionTooDeep
 
 from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Missing, Pin, Solution
+from gpuenv.solve.bind import bind
 from gpuenv.solve.conflict import explain
 from gpuenv.solve.nodes import Kind, Need
 from gpuenv.solve.search import Dead, Found, search
@@ -43,7 +44,7 @@ def _solution(found: Found) -> Solution:
     for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
         if candidate.wheel is None:
             continue
-        warnings.update(dict.fromkeys(found.provider.warnings_of(candidate)))
+        warnings.update(dict.fromkeys(found.provider.warnings_of(candidate, found.chosen)))
         requires = found.provider.get_dependencies(candidate)
         if key.detail:
             extras[key.name][key.detail] = _keys(requires, without=key.name)
@@ -53,21 +54,10 @@ def _solution(found: Found) -> Solution:
         if candidate.wheel.yanked is not None:
             reason = f": {candidate.wheel.yanked}" if candidate.wheel.yanked else ""
             warnings[f"{key.name} {version} was yanked{reason}"] = None
-    warnings.update(dict.fromkeys(_two_runtimes(found)))
+    bound = bind(found, pins)
+    warnings.update(dict.fromkeys(bound.warnings))
     named = {origin: _keys(needs) for origin, needs in sorted(found.roots.items())}
-    return Solution(pins, named, tuple(warnings))
-
-
-def _two_runtimes(found: Found) -> Iterator[str]:
-    """One process can load two majors of CUDA, and rarely means to."""
-    users: dict[int, list[str]] = defaultdict(list)
-    for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
-        major = None if key.detail else found.provider.cuda_major(candidate)
-        if major is not None:
-            users[major].append(f"{key.name} {candidate.text}")
-    if len(users) > 1:
-        told = "; ".join(f"CUDA {major}: {', '.join(names)}" for major, names in sorted(users.items()))
-        yield f"several CUDA majors in one environment ({told})"
+    return Solution(bound.pins, named, tuple(warnings), bound.libraries, bound.host)
 
 
 def _keys(needs: Iterable[Need], without: str = "") -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpuenv.model.distribution import Catalog
+from gpuenv.model.linkage import Linkage
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.rules import NativeRules
@@ -20,6 +21,7 @@ class Task:
     then other targets'). sources: names that come from a URL, whoever asks for them.
     exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist. rules: what the project says of
     native code. providers: the shipped table. provides: names of indexes that may say more of who provides what.
+    memo: what was computed of wheels, for the next solve of the same target; no answer depends on it.
     """
 
     project: str
@@ -35,3 +37,4 @@ class Task:
     rules: NativeRules = field(default_factory=NativeRules)
     providers: ProviderTable = NO_PROVIDERS
     provides: tuple[str, ...] = ()
+    memo: dict[tuple[str, str], tuple[Linkage, ...]] = field(default_factory=dict, compare=False)

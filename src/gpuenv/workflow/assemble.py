@@ -11,6 +11,7 @@ from gpuenv.model.answer import Pin, Solution
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.manifest import Index
 from gpuenv.workflow.project import Project
+from gpuenv.workflow.published import shipped_providers
 from gpuenv.workflow.route import Routes
 
 __all__ = ["assembled"]
@@ -23,7 +24,9 @@ def assembled(project: Project, routes: Routes, solutions: Mapping[str, Solution
         urls = routes.urls(target)
         for pin in solution.pins.values():
             artifact = _artifact(project, routes, pin, urls)
-            artifacts[artifact.filename, artifact.sha256] = artifact
+            known = artifacts.get((artifact.filename, artifact.sha256))
+            if known is None or known.facts is None:  # one target may rely on facts that another did not ask for
+                artifacts[artifact.filename, artifact.sha256] = artifact
     twins = Counter(filename for filename, _ in artifacts)
     identities = {
         (filename, sha256): filename if twins[filename] == 1 else f"{filename}#{sha256[:8]}"
@@ -36,6 +39,7 @@ def assembled(project: Project, routes: Routes, solutions: Mapping[str, Solution
         indexes=tuple(_index(project, routes.by_name[name]) for name in used),
         artifacts={identities[key]: artifact for key, artifact in artifacts.items()},
         targets={name: _target(project, name, solution, identities) for name, solution in solutions.items()},
+        providers=shipped_providers().digest if any(artifact.facts for artifact in artifacts.values()) else None,
     )
 
 
@@ -47,12 +51,19 @@ def _index(project: Project, index: Index) -> LockedIndex:
 def _target(project: Project, name: str, solution: Solution, identities: Mapping[tuple[str, str], str]) -> LockedTarget:
     packages = {
         pin.name: LockedPackage(
-            pin.name, identities[pin.wheel.filename, pin.wheel.sha256 or ""], pin.requires, pin.extras
+            pin.name,
+            identities[pin.wheel.filename, pin.wheel.sha256 or ""],
+            pin.requires,
+            pin.extras,
+            pin.libraries,
+            pin.host,
+            pin.runtime,
         )
         for pin in solution.pins.values()
     }
     roots = {root: keys for root, keys in solution.roots.items() if keys}
-    return LockedTarget(project.manifest.targets[name], roots, packages)
+    target = project.manifest.targets[name]
+    return LockedTarget(target, roots, packages, solution.libraries, solution.host)
 
 
 def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str]) -> LockedArtifact:
@@ -64,7 +75,8 @@ def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str
         folder = project.root / routes.by_name[pin.index].location
         url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
     version = wheel.filename.split("-")[1]
-    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, wheel.sha256 or "", wheel.size or 0)
+    sha256, size = wheel.sha256 or "", wheel.size or 0
+    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, sha256, size, pin.facts)
 
 
 def _as_written(project: Project, url: str, written: str | None) -> str:

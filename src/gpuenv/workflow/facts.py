@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import SCHEMA, NativeFacts, decode_facts, encode_facts
 from gpuenv.workflow.project import Project, write_atomically
@@ -64,6 +65,11 @@ class WheelFacts:
             return None
         published = self._published.get(distribution_of(wheel.filename), wheel.sha256)
         return published or self._kept.get(wheel.sha256) or self._stated.get(wheel.sha256)
+
+    def learnt(self, wheel: WheelFile) -> Learnt:
+        """How the facts of a wheel that a lock relies on are known: published ones count before all others."""
+        published = wheel.sha256 and self._published.get(distribution_of(wheel.filename), wheel.sha256)
+        return "published" if published else "read"
 
     def read(self, wheel: WheelFile, index: "Index | None") -> NativeFacts:
         """The facts that the wheel itself holds: from a file here, or by those parts of a far one that matter."""

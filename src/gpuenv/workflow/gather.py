@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from gpuenv.errors import GpuenvError
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Missing
+from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import Catalog, Metadata, Page, WheelFile
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.progress import Progress
+from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.solve import Scout, Task
 from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.route import Routes
@@ -34,6 +36,7 @@ class _Known:
     metadata: dict[str, Metadata] = field(default_factory=dict)
     direct: dict[str, WheelFile] = field(default_factory=dict)
     facts: dict[str, NativeFacts] = field(default_factory=dict)
+    provides: dict[str, ProviderTable] = field(default_factory=dict)
     failed: dict[str, GpuenvError] = field(default_factory=dict)
 
 
@@ -51,7 +54,8 @@ class Gatherer:
     def catalog(self, target: str) -> Catalog:
         """What is known for a target; the same mappings grow as more is gathered."""
         known = self._known
-        return Catalog(self._pages.setdefault(target, {}), known.metadata, known.direct, known.facts)
+        pages = self._pages.setdefault(target, {})
+        return Catalog(pages, known.metadata, known.direct, known.facts, known.provides)
 
     async def ahead(self, tasks: Iterable[Task]) -> None:
         """Gather outward from the roots of every task."""
@@ -72,8 +76,15 @@ class Gatherer:
             wave.want_direct(url)
         for wheel in missing.facts:
             wave.want_facts(task.target.name, wheel, read=True)
+        for index in missing.provides:
+            wave.want_provides(task.target.name, index)
         await wave.finish()
-        wanted = [*missing.pages, *missing.direct, *(wheel.key for wheel in (*missing.wheels[:1], *missing.facts))]
+        wanted = [
+            *missing.pages,
+            *missing.direct,
+            *missing.provides,
+            *(wheel.key for wheel in (*missing.wheels[:1], *missing.facts)),
+        ]
         for key in wanted:
             if key in self._known.failed:
                 raise self._known.failed[key]
@@ -110,6 +121,16 @@ class Gatherer:
                 return False
             self._known.facts[wheel.key] = found
         return True
+
+    def learnt(self, wheel: WheelFile) -> Learnt:
+        """How the facts of a wheel were learnt."""
+        return self._facts.learnt(wheel)
+
+    async def provides(self, index: str) -> None:
+        """What an index says of who provides which soname; most say nothing."""
+        if index not in self._known.provides:
+            found = await self._client.provides(self._routes.by_name[index])
+            self._known.provides[index] = found or NO_PROVIDERS
 
     async def direct(self, url: str) -> WheelFile:
         """The wheel behind a URL."""
@@ -153,6 +174,11 @@ class _Wave:
         """Get native facts, then go on. read: also by reading the wheel, which costs too much for a guess."""
         if self._new(f"{target} {read}", f"facts {wheel.key}"):
             self._start(wheel.key, self._wheel_facts(target, wheel, read))
+
+    def want_provides(self, target: str, index: str) -> None:
+        """Ask an index who provides what, then go on."""
+        if self._new(target, f"provides {index}"):
+            self._start(index, self._provides(target, index))
 
     def want_direct(self, url: str) -> None:
         """Fetch the wheel behind a URL."""
@@ -202,6 +228,10 @@ class _Wave:
         if await self._gatherer.facts(wheel, index, read=read):
             self._turn(target, self._scouts[target].facts_came(wheel))
 
+    async def _provides(self, target: str, index: str) -> None:
+        await self._gatherer.provides(index)
+        self._turn(target, self._scouts[target].provides_came())
+
     async def _direct(self, url: str) -> None:
         wheel = await self._gatherer.direct(url)
         for target in self._scouts:
@@ -216,4 +246,6 @@ class _Wave:
         for url in missing.direct:
             self.want_direct(url)
         for wheel in missing.facts:
-            self.want_facts(target, wheel)
+            self.want_facts(target, wheel, read=self._scouts[target].reads_ahead)
+        for index in missing.provides:
+            self.want_provides(target, index)

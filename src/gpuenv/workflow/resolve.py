@@ -17,6 +17,7 @@ from gpuenv.model.target import Target
 from gpuenv.solve import Task, solve
 from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.gather import GATHERING, Gatherer
+from gpuenv.workflow.published import shipped_providers
 from gpuenv.workflow.route import Routes
 
 __all__ = ["Kept", "resolve"]
@@ -60,7 +61,7 @@ async def _resolve(
         answer = await _answer(shared, gatherer)
         if isinstance(answer, Conflict):
             return answer
-        solutions[task.target.name] = await _with_digests(answer, client, routes)
+        solutions[task.target.name] = _with_origins(await _with_digests(answer, client, routes), gatherer)
     return solutions
 
 
@@ -86,6 +87,9 @@ def _task(
         kept=kept.get(target.name, {}),
         sources=routes.urls(target.name),
         exclude_newer=exclude_newer,
+        rules=manifest.rules,
+        providers=shipped_providers(),
+        provides=tuple(i.name for i in manifest.indexes if not i.targets or target.name in i.targets),
     )
 
 
@@ -102,6 +106,13 @@ async def _answer(task: Task, gatherer: Gatherer) -> Solution | Conflict:
     while isinstance(answer := solve(task), Missing):
         await gatherer.fill(task, answer)
     return answer
+
+
+def _with_origins(solution: Solution, gatherer: Gatherer) -> Solution:
+    """Every pin whose facts the solution relies on with how they were learnt."""
+    pins = solution.pins.values()
+    told = {pin.name: replace(pin, facts=gatherer.learnt(pin.wheel)) if pin.facts else pin for pin in pins}
+    return replace(solution, pins=told)
 
 
 async def _with_digests(solution: Solution, client: IndexClient, routes: Routes) -> Solution:

@@ -1,0 +1,140 @@
+"""After the search: which distribution meets which need of whose binaries, and what is left to the machine."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from gpuenv.model.answer import Pin
+from gpuenv.model.carries import carries
+from gpuenv.model.demand import HostDemand
+from gpuenv.solve.device import cuda_major
+from gpuenv.solve.native import Way
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.search import Found
+
+__all__ = ["Bound", "bind"]
+
+_SHOWN = 3
+
+
+class Bound(NamedTuple):
+    """The pins with what their binaries need. libraries, host: what the project itself needs."""
+
+    pins: dict[str, Pin]
+    libraries: dict[str, tuple[str, ...]]
+    host: tuple[HostDemand, ...]
+    warnings: tuple[str, ...]
+
+
+def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
+    """Bind every need of the chosen wheels' live binaries.
+
+    What no table knows is met where a distribution that the needing one requires, directly or not, carries it: that
+    one is imported first, and the loader takes what is loaded already. Anything else is a demand on the machine.
+    """
+    ways = {name: _way(found, name) for name in pins}
+    bound = {}
+    for name, pin in pins.items():
+        way = ways[name]
+        if way is None:
+            bound[name] = pin
+            continue
+        needs = found.provider.get_dependencies(found.chosen[Key(Kind.DISTRIBUTION, name)])
+        libraries = _providers(found, needs)
+        host = []
+        for demand in way.host:
+            carrier = _carrier(found, pins, name, demand.soname)
+            if carrier is None:
+                host.append(demand)
+            else:
+                libraries[carrier].add(demand.soname)
+        bound[name] = replace(
+            pin,
+            libraries=_sorted(libraries),
+            host=tuple(sorted(host)),
+            runtime=way.asked.runtime_major,
+            facts="read",
+        )
+    roots = [need for needs in found.roots.values() for need in needs]
+    own = found.provider.natives.root_host()
+    warnings = [*_host_warnings(bound), *_root_warnings(found, own), *_clashes(found, bound, ways)]
+    return Bound(bound, _sorted(_providers(found, roots)), own, tuple(warnings))
+
+
+def _way(found: Found, name: str) -> Way | None:
+    return found.provider.natives.way_of(found.chosen[Key(Kind.DISTRIBUTION, name)], found.chosen)
+
+
+def _providers(found: Found, needs: Iterable[Need]) -> dict[str, set[str]]:
+    """Distribution -> the sonames of it that some needs are about, through the choice of a major."""
+    libraries: dict[str, set[str]] = defaultdict(set)
+    for need in needs:
+        if need.key.kind is Kind.MAJOR:
+            for name, sonames in _providers(found, found.chosen[need.key].needs).items():
+                libraries[name] |= sonames
+        elif need.key.kind is Kind.SONAME:
+            for row in found.chosen[need.key].needs:
+                if row.carries:
+                    libraries[row.key.name].add(need.key.name)
+    return libraries
+
+
+def _carrier(found: Found, pins: Mapping[str, Pin], name: str, soname: str) -> str | None:
+    """The distribution, among those that one requires, whose binaries were looked at and have a library."""
+    natives, target = found.provider.natives, found.provider.target
+    for other in _required(pins, name):
+        candidate = found.chosen[Key(Kind.DISTRIBUTION, other)]
+        facts = natives.judge(candidate.wheel).facts if candidate.wheel else None
+        if facts is not None and carries(facts, soname, target) is not None:
+            return other
+    return None
+
+
+def _required(pins: Mapping[str, Pin], name: str) -> Iterator[str]:
+    """The names that a distribution requires, directly or not, without itself, sorted."""
+    seen = {name}
+    todo = [name]
+    while todo:
+        pin = pins[todo.pop()]
+        keys = [*pin.requires, *(key for extra in pin.extras.values() for key in extra)]
+        for required in (key.partition("[")[0] for key in keys):
+            if required not in seen:
+                seen.add(required)
+                todo.append(required)
+    return iter(sorted(seen - {name}))
+
+
+def _sorted(libraries: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted(sonames)) for name, sonames in sorted(libraries.items())}
+
+
+def _host_warnings(pins: Mapping[str, Pin]) -> Iterator[str]:
+    for name, pin in pins.items():
+        if pin.host:
+            yield f"{name} {pin.version} needs {_listed(pin.host)} of the machine ({pin.host[0].by})"
+
+
+def _root_warnings(found: Found, host: tuple[HostDemand, ...]) -> Iterator[str]:
+    if host:
+        yield f"{found.provider.project_name} needs {_listed(host)} of the machine (`native` in tool.gpuenv)"
+
+
+def _listed(host: tuple[HostDemand, ...]) -> str:
+    sonames = [demand.soname for demand in host]
+    more = f" and {len(sonames) - _SHOWN} more" if len(sonames) > _SHOWN else ""
+    return ", ".join(sonames[:_SHOWN]) + more
+
+
+def _clashes(found: Found, pins: Mapping[str, Pin], ways: Mapping[str, Way | None]) -> Iterator[str]:
+    """One process can load two majors of CUDA, and rarely means to."""
+    users: dict[int, list[str]] = defaultdict(list)
+    for name, pin in pins.items():
+        candidate: Candidate = found.chosen[Key(Kind.DISTRIBUTION, name)]
+        facts = found.provider.natives.judge(candidate.wheel).facts if candidate.wheel else None
+        major = cuda_major(name, facts, found.provider.target) if facts is not None else None
+        if major is not None:
+            users[major].append(f"{name} {pin.version}")
+    if len(users) > 1:
+        told = "; ".join(f"CUDA {major}: {', '.join(names)}" for major, names in sorted(users.items()))
+        yield f"several CUDA majors in one environment ({told})"

@@ -1,0 +1,296 @@
+"""What binaries ask, as needs of the graph: sonames that somebody brings, libraries of the machine, device code.
+
+Each wheel is judged once for the target. A wheel that may be used with several major versions of CUDA has several
+ways; which one is taken is a node of its own, decided late, when it is known what the environment has anyway.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from gpuenv.model.answer import Missing
+from gpuenv.model.carries import carries, defines
+from gpuenv.model.demand import HostDemand
+from gpuenv.model.distribution import WheelFile
+from gpuenv.model.facts import NativeFacts, Vendor
+from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, vendor_of
+from gpuenv.model.linkage import Linkage, Met
+from gpuenv.model.linkage import Need as Asked
+from gpuenv.model.requirement import Requirement
+from gpuenv.model.rules import PackageRules, Scan
+from gpuenv.model.runtimes import runtime_of
+from gpuenv.model.target import Target
+from gpuenv.model.version import normal_name, parse_version
+from gpuenv.solve.device import device_refusal, is_native, level_refusal, runtime_name, ways
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
+from gpuenv.solve.offers import Offers
+from gpuenv.solve.task import Task
+
+__all__ = ["Judgement", "Natives", "Way"]
+
+_ANY = parse_version("0")
+_NO_RULES = PackageRules()
+
+
+class Wanted(NamedTuple):
+    """A soname that distributions bring, and those that may, in the order in which to try them."""
+
+    asked: Asked
+    providers: tuple[Requirement, ...]
+
+
+class Way(NamedTuple):
+    """One way to use a wheel on the target. host: what the machine must bring."""
+
+    asked: Linkage
+    wanted: tuple[Wanted, ...]
+    host: tuple[HostDemand, ...]
+
+
+class Judgement(NamedTuple):
+    """What a wheel's binaries come to on the target.
+
+    refusal: why it does not serve, None if it does. ways: those that serve, newest runtime first, none alike.
+    facts: what was looked at; None: the policy asks for none.
+    """
+
+    refusal: str | None = None
+    ways: tuple[Way, ...] = ()
+    facts: NativeFacts | None = None
+
+
+class Natives:
+    """The judge of one solve. offers: the page of a name. needs_of: the needs that one requirement states."""
+
+    def __init__(
+        self,
+        task: Task,
+        offers: Callable[[str], Offers],
+        needs_of: Callable[[Requirement, str], Iterator[Need]],
+        matters: Callable[[WheelFile], bool],
+    ) -> None:
+        self._task = task
+        self._offers = offers
+        self._needs_of = needs_of
+        self._matters = matters
+        self._vendor: Vendor | None = vendor_of(task.target)
+        self._judged: dict[str, Judgement] = {}
+        self._majors: dict[Key, tuple[str, Judgement]] = {}
+        self._sonames: dict[Key, Wanted] = {}
+        self._candidates: dict[Key, tuple[Candidate, ...]] = {}
+        self.looked_at: set[str] = set()
+        self.asked_who_provides = False
+
+    # one wheel
+
+    def judge(self, wheel: WheelFile) -> Judgement:
+        """What the wheel comes to; leaves the search if too little is known."""
+        if wheel.key not in self._judged:
+            self._judged[wheel.key] = self._judge(wheel)
+        return self._judged[wheel.key]
+
+    def _judge(self, wheel: WheelFile) -> Judgement:
+        if not self._policy_reads(wheel):
+            return Judgement()
+        facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel)
+        if refusal := level_refusal(facts, target, self._rules(name)):
+            return Judgement(refusal, facts=facts)
+        found: dict[tuple[object, ...], Way] = {}
+        refusals: list[str] = []
+        for asked in self._linkages(wheel, facts, name):
+            way = device_refusal(asked, facts, target, name) or _too_old(asked, target) or self._way(asked, name)
+            if isinstance(way, str):
+                refusals.append(way)
+            else:
+                found.setdefault((way.wanted, way.host), way)
+        return Judgement(None if found else refusals[0], tuple(found.values()), facts)
+
+    def facts(self, wheel: WheelFile) -> NativeFacts:
+        """The native facts of a wheel, whatever the policy says; leaves the search if they are not known."""
+        known = self._task.catalog.facts.get(wheel.key)
+        if known is None:
+            raise NotKnownYet(Missing(facts=(wheel,)))
+        self.looked_at.add(wheel.key)
+        return known
+
+    def _policy_reads(self, wheel: WheelFile) -> bool:
+        """Does the policy ask for the wheel's facts? What happens to be known has no say in it."""
+        scan, target = self._task.rules.scan, self._task.target
+        if scan is Scan.NONE or not is_native(wheel):
+            return False
+        if scan is Scan.ALL:
+            return target.platform.startswith("linux-")
+        return bool(target.gpu) and self._matters(wheel)
+
+    def _linkages(self, wheel: WheelFile, facts: NativeFacts, name: str) -> tuple[Linkage, ...]:
+        """Every way to use the wheel, newest runtime first; computed once for all solves of a lock."""
+        key = (wheel.key, self._task.target.name)
+        if key not in self._task.memo:
+            self._task.memo[key] = ways(facts, self._task.target, self._rules(name))
+        return self._task.memo[key]
+
+    def _rules(self, name: str) -> PackageRules:
+        return self._task.rules.packages.get(name, _NO_RULES)
+
+    def _way(self, asked: Linkage, name: str) -> Way | str:
+        """What has to be brought for one way; text: why that cannot be."""
+        providers = self._all_providers(asked.unmet, asked.runtime_major)
+        wanted, alone, host = [], [], [_demand(need) for need in asked.hosted]
+        for need in asked.unmet:
+            rows = providers[need.soname]
+            if any(row.name == name for row in rows):
+                continue  # another release of it, or another wheel, is said to bring it: it knows what it does
+            usable = tuple(row for row in rows if self._offers(row.name).page.releases)
+            if usable:
+                wanted.append(Wanted(need, usable))
+            elif self._must_be_provided(need.soname, rows):
+                alone.append(need)
+            else:
+                host.append(_demand(need))
+        return _unprovided(alone) if alone else Way(asked, tuple(wanted), tuple(host))
+
+    def _must_be_provided(self, soname: str, rows: Sequence[Requirement]) -> bool:
+        """Is it no business of the machine? Drivers always are the machine's, GPU runtimes never are."""
+        if soname in DRIVER_LIBRARIES:
+            return False
+        return bool(rows or runtime_of(soname)) or self._task.rules.strict_host
+
+    # who provides what
+
+    def _all_providers(self, needs: Iterable[Asked], major: int | None) -> dict[str, tuple[Requirement, ...]]:
+        """Those that are said to bring each soname; their pages are asked for together."""
+        found = {need.soname: self._said(need.soname, major) for need in needs}
+        names = dict.fromkeys(row.name for rows in found.values() for row in rows)
+        if missing := tuple(name for name in names if name not in self._task.catalog.pages):
+            raise NotKnownYet(Missing(pages=missing))
+        return found
+
+    def _said(self, soname: str, major: int | None) -> tuple[Requirement, ...]:
+        """The project's own word if there is one; else what indexes say, then the shipped table."""
+        if soname in self._task.rules.providers:
+            return self._task.rules.providers[soname]
+        catalog = self._task.catalog
+        if missing := tuple(index for index in self._task.provides if index not in catalog.provides):
+            raise NotKnownYet(Missing(provides=missing))
+        self.asked_who_provides = True
+        runtime = (self._vendor, major) if self._vendor and major is not None else None
+        tables = [*(catalog.provides[index] for index in self._task.provides), self._task.providers]
+        rows = [row for table in tables for row in table.of(soname, runtime) or table.of(soname)]
+        return tuple(dict.fromkeys(rows))
+
+    def carry(self, need: Need, wheel: WheelFile) -> bool:
+        """Does the wheel have the library that a need is about, with the symbol versions that are wanted of it?"""
+        if self._task.rules.scan is Scan.NONE:
+            return True
+        found = carries(self.facts(wheel), need.carries, self._task.target)
+        return found is not None and not defines(found, need.versions)
+
+    # needs and candidates
+
+    def root_needs(self) -> Iterator[Need]:
+        """What the project itself needs (`native`), but for what every machine of the target has."""
+        for asked in self._roots():
+            rows = self._all_providers([asked], None)[asked.soname]
+            usable = tuple(row for row in rows if self._offers(row.name).page.releases)
+            if usable or self._must_be_provided(asked.soname, rows):
+                yield self._need(Wanted(asked, usable), origin="project")
+
+    def root_host(self) -> tuple[HostDemand, ...]:
+        """What the project itself needs of the machine."""
+        needed = {need.key.name for need in self.root_needs()}
+        return tuple(_demand(asked) for asked in self._roots() if asked.soname not in needed)
+
+    def _roots(self) -> Iterator[Asked]:
+        policy = allowed_by(self._task.target)
+        for soname in sorted(self._task.rules.native):
+            if self._task.target.platform.startswith("linux-") and not policy.brought_by(soname):
+                yield Asked(soname, Met.UNMET, ("`native` of the project",))
+
+    def needs(self, candidate: Candidate, wheel: WheelFile) -> Iterator[Need]:
+        """What the binaries of a candidate need of others."""
+        judged = self.judge(wheel)
+        if len(judged.ways) > 1:
+            key = Key(Kind.MAJOR, candidate.key.name, wheel.filename)
+            self._majors[key] = (candidate.text, judged)
+            yield Need(key)
+        elif judged.ways:
+            yield from self._needs(judged.ways[0])
+
+    def _needs(self, way: Way) -> Iterator[Need]:
+        for wanted in way.wanted:
+            yield self._need(wanted)
+
+    def _need(self, wanted: Wanted, origin: str = "") -> Need:
+        asked, providers = wanted
+        key = Key(Kind.SONAME, asked.soname, " ".join(map(str, (*providers, *asked.versions))))
+        self._sonames[key] = wanted
+        return Need(key, text=f"{asked.soname} ({asked.objects[0]})", origin=origin)
+
+    def candidates(self, key: Key, demanded: Collection[str]) -> Iterator[Candidate]:
+        """The candidates of a soname, or of the choice of a major: first what the environment has anyway.
+
+        demanded: the distributions that somebody requires.
+        """
+        if key not in self._candidates:
+            make = self._ways if key.kind is Kind.MAJOR else self._providers
+            self._candidates[key] = tuple(make(key))
+        return iter(sorted(self._candidates[key], key=lambda one: -_in_common(one, demanded)))
+
+    def _ways(self, key: Key) -> Iterator[Candidate]:
+        version, judged = self._majors[key]
+        for way in judged.ways:
+            major = way.asked.runtime_major
+            label = f"{key.name} {version}" + (f" with {runtime_name(self._vendor, major)}" if major else "")
+            providers = frozenset(row.name for wanted in way.wanted for row in wanted.providers)
+            needs = tuple(self._needs(way))
+            yield Candidate(key, parse_version(str(major or 0)), label=label, brings=providers, way=way, needs=needs)
+
+    def _providers(self, key: Key) -> Iterator[Candidate]:
+        asked, providers = self._sonames[key]
+        for row in providers:
+            needs = tuple(self._needs_of(row, str(row)))
+            for need in needs:
+                need.carries, need.versions = asked.soname, asked.versions
+            yield Candidate(key, _ANY, label=asked.soname, brings=frozenset([row.name]), needs=needs)
+
+    def way_of(self, candidate: Candidate, chosen: Mapping[Key, Candidate]) -> Way | None:
+        """The way in which a chosen candidate is used; None where nothing is known of its binaries."""
+        judged = self._judged.get(candidate.wheel.key) if candidate.wheel else None
+        if judged is None or not judged.ways or candidate.wheel is None:
+            return None
+        choice = chosen.get(Key(Kind.MAJOR, candidate.key.name, candidate.wheel.filename))
+        return choice.way if choice is not None and choice.way is not None else judged.ways[0]
+
+
+def distribution_of(wheel: WheelFile) -> str:
+    """The normalised name of the distribution that the wheel's file name states (PEP 427, 503)."""
+    return normal_name(wheel.filename.partition("-")[0])
+
+
+def _in_common(candidate: Candidate, demanded: Collection[str]) -> int:
+    return len(candidate.brings & set(demanded))
+
+
+def _demand(asked: Asked) -> HostDemand:
+    return HostDemand(asked.soname, asked.objects[0], asked.versions)
+
+
+def _too_old(asked: Linkage, target: Target) -> str | None:
+    """Why the target's system is too old for the live binaries, if it is."""
+    for beyond in asked.cpu[-1:] if target.cpu else ():
+        return f"needs a processor of {beyond.level} ({beyond.objects[0]}), the target has {target.cpu}"
+    for lack in asked.lacks[-1:]:
+        has = f"musl {target.musl}" if target.musl else f"glibc {target.glibc}"
+        return f"needs {lack.version} of {lack.library} ({lack.objects[0]}), the target has {has}"
+    return None
+
+
+def _unprovided(needs: Sequence[Asked]) -> str:
+    """What nobody brings, each soname once, with the first binary that needs it."""
+    if len(needs) == 1:
+        return f"needs {needs[0].soname} ({needs[0].objects[0]}), which no configured index provides"
+    by_object: dict[str, list[str]] = defaultdict(list)
+    for need in needs:
+        by_object[need.objects[0]].append(need.soname)
+    listed = "; ".join(f"{', '.join(sonames)} ({path})" for path, sonames in sorted(by_object.items()))
+    return f"needs {len(needs)} libraries that no configured index provides: {listed}"
