@@ -157,6 +157,11 @@ def _write_installed(site_packages: Path, plan: ViewPlan) -> None:
             _put(f"{base}/REQUESTED", "")
         if stored.name in plan.direct_urls:
             _put(f"{base}/direct_url.json", plan.direct_urls[stored.name])
+    if plan.preload:
+        from gpuenv.view.preload import startup_files
+
+        for name, text in startup_files(plan.preload).items():
+            _put(f"{site_packages}/{name}", text)
 
 
 def _put(path: str, text: str) -> None:

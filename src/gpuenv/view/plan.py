@@ -37,7 +37,8 @@ class ViewPlan:
     target: the target's name. environment: `model.lock.environment_digest`. selection: groups and extras, sorted.
     fold: link whole directories where that is safe; means nothing but for SYMLINK. unfold: names of distributions
     that are linked file by file all the same. requested: names that the project asks for itself (PEP 376 REQUESTED).
-    direct_urls: `direct_url.json` (PEP 610) by name. marker: what `current` gives back, JSON values.
+    direct_urls: `direct_url.json` (PEP 610) by name. preload: by module, the libraries to open before it is imported
+    (`view.preload.preload_list`). marker: what `current` gives back, JSON values.
     """
 
     store: Path
@@ -54,6 +55,7 @@ class ViewPlan:
     unfold: frozenset[str] = frozenset()
     requested: frozenset[str] = frozenset()
     direct_urls: Mapping[str, str] = field(default_factory=dict)
+    preload: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     marker: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -78,6 +80,7 @@ class ViewPlan:
             [str(self.project), str(self.venv), self.name, self.target],
             [sorted(self.requested), sorted(self.direct_urls.items())],
             sorted(stored.key for stored in self.objects),
+            *([sorted(self.preload.items())] if self.preload else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -15,13 +15,18 @@ from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Progress
 from gpuenv.store.store import Staged, Store
+from gpuenv.workflow.verify import is_native
 
-__all__ = ["fetch"]
+__all__ = ["PassBy", "fetch"]
+
+# Looks at a wheel on disk whose digest was compared; what it raises keeps the wheel out of the store.
+PassBy = Callable[[LockedArtifact, Path], None]
 
 T = TypeVar("T")
 
 _DOWNLOADS = 8
 _UNPACKING = 2
+_LOOKING = 1  # each looks with two threads
 _ALL = "all files"
 _BATCH = 16
 _GATHERING = 0.25  # seconds that a publisher waits for company
@@ -34,12 +39,13 @@ async def fetch(
     client: IndexClient,
     indexes: Mapping[str, Index],
     progress: Progress,
+    pass_by: PassBy | None = None,
 ) -> None:
     """Make every artifact an object of the store; raises the first failure, after which nothing half-done is left.
 
-    indexes: by the names that artifacts refer to.
+    indexes: by the names that artifacts refer to. pass_by: is shown each native wheel while it is unpacked.
     """
-    work = _Fetch(store, client, indexes, progress)
+    work = _Fetch(store, client, indexes, progress, pass_by)
     # the largest first: their unpacking is the longest, and the others come in meanwhile
     ordered = sorted(artifacts, key=lambda artifact: (-artifact.size, artifact.filename))
     progress.begin(_ALL, sum(artifact.size for artifact in ordered))
@@ -75,11 +81,20 @@ async def _to_the_end(work: Coroutine[None, None, T]) -> T:
 class _Fetch:
     """The limits and the publisher that all artifacts of one sync share."""
 
-    def __init__(self, store: Store, client: IndexClient, indexes: Mapping[str, Index], progress: Progress) -> None:
+    def __init__(
+        self,
+        store: Store,
+        client: IndexClient,
+        indexes: Mapping[str, Index],
+        progress: Progress,
+        pass_by: PassBy | None,
+    ) -> None:
         self._store = store
         self._client = client
         self._indexes = indexes
         self._progress = progress
+        self._pass_by = pass_by
+        self._looking = asyncio.Semaphore(_LOOKING)
         self._slots = asyncio.Semaphore(_DOWNLOADS)
         self._unpacking = asyncio.Semaphore(_UNPACKING)
         self._publisher = _Publisher(store)
@@ -99,8 +114,14 @@ class _Fetch:
             wheel = await self._at_hand(artifact, folder, held)
             if wheel is None:
                 return
-            async with self._unpacking:
-                staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
+            looking = asyncio.ensure_future(self._look(artifact, wheel))
+            try:
+                async with self._unpacking:
+                    staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
+                await looking
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
             await _to_the_end(self._publisher.publish(staged))
             await asyncio.to_thread(shutil.rmtree, folder, True)
         finally:
@@ -118,6 +139,11 @@ class _Fetch:
                 return self._client.cached_wheel(artifact.sha256) or await self._download(artifact, folder)
             finally:
                 self._progress.end(artifact.filename)
+
+    async def _look(self, artifact: LockedArtifact, wheel: Path) -> None:
+        if self._pass_by is not None and is_native(artifact):
+            async with self._looking:
+                await _to_the_end(asyncio.to_thread(self._pass_by, artifact, wheel))
 
     def _stage(self, artifact: LockedArtifact, wheel: Path, held: ExitStack) -> Staged:
         return held.enter_context(

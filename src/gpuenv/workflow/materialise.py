@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urldefrag
 
 from gpuenv.errors import StoreError
-from gpuenv.model.lock import Lock, LockedArtifact
+from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage
 from gpuenv.model.manifest import Index, Manifest
 from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
@@ -21,18 +22,40 @@ from gpuenv.view.switch import refuse_foreign, switch
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.select import Selected
 
-__all__ = ["Wanted", "materialise"]
+if TYPE_CHECKING:
+    from gpuenv.workflow.verify import NativeReader
+
+__all__ = ["Made", "Wanted", "materialise"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The environment that is to be. artifacts: by name. roots: the selected extras and groups, as root names."""
+    """The environment that is to be. packages: what is selected of the target. artifacts: theirs, by name.
+
+    roots: the selected extras and groups, as root names.
+    """
 
     selected: Selected
+    packages: tuple[LockedPackage, ...]
     artifacts: Mapping[str, LockedArtifact]
     roots: tuple[str, ...]
     environment: str
     link_mode: str | None
+
+
+class Made(NamedTuple):
+    """A view that is there. switched: `.venv` led elsewhere before. warnings: what the machine lacks for binaries."""
+
+    view: Path
+    switched: bool
+    warnings: tuple[str, ...]
+
+
+class _Checked(NamedTuple):
+    """What the binaries of an environment come to. preload: as `ViewPlan` has it."""
+
+    warnings: tuple[str, ...] = ()
+    preload: Mapping[str, tuple[str, ...]] = {}
 
 
 def materialise(
@@ -43,20 +66,52 @@ def materialise(
     wanted: Wanted,
     plan: Plan,
     marker: Mapping[str, object],
-) -> tuple[Path, bool]:
-    """Make `.venv` the wanted environment; returns the view and whether `.venv` led elsewhere before.
+    warnings: tuple[str, ...] = (),
+) -> Made:
+    """Make `.venv` the wanted environment; what binaries ask of the machine is checked before.
 
-    Until the switch, which is one rename, the environment before it stays as it was.
+    Until the switch, which is one rename, the environment before it stays as it was. Raises StoreError where a wheel
+    is not what the lock relies on. warnings: what the marker of the view holds besides those that come up here.
     """
     refuse_foreign(project.venv)  # before the downloads, not after them
-    if plan.fetch:
-        _fetch(project, store, lock, plan)
-    view = build_view(_view_plan(project, store, wanted, marker))
+    checked = _checked(project, store, lock, wanted, plan)
+    marker = {**marker, "warnings": [*warnings, *checked.warnings]}
+    view = build_view(_view_plan(project, store, wanted, marker, checked))
     record_generation(project.store, project=project.root, name=project.manifest.name, view=view, lock=lock_text)
-    return view, switch(project.venv, view)
+    return Made(view, switch(project.venv, view), checked.warnings)
 
 
-def _fetch(project: Project, store: Store, lock: Lock, plan: Plan) -> None:
+def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: Plan) -> _Checked:
+    """Fetch what is missing, and look at what the binaries of all say."""
+    if not plan.fetch and all(artifact.filename.endswith("-any.whl") for artifact in wanted.artifacts.values()):
+        return _Checked()
+    from gpuenv.workflow import verify  # dear to import, and many environments have no binaries
+
+    reader = verify.NativeReader(project)
+    if plan.fetch:
+        _fetch(project, store, lock, plan, reader)
+    objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
+    known = {
+        name: found
+        for name, artifact in wanted.artifacts.items()
+        if (found := reader.facts(artifact, store.path(objects[name]))) is not None
+    }
+    locked, rules, selected = wanted.selected.locked, project.manifest.rules, wanted.selected
+    asked = verify.asked_of_machine(
+        locked, wanted.packages, wanted.artifacts, known, project=project.manifest.name, rules=rules
+    )
+    if not asked and not any(package.libraries for package in wanted.packages):
+        return _Checked()
+    from gpuenv.view.preload import preload_list
+
+    here = selected.machine.platform == locked.target.platform
+    judged = verify.judge(asked, selected.interpreter.path, locked.target, project.environ) if here else ()
+    hosted = verify.hosted(judged)
+    installed = verify.installed(locked, wanted.packages, known, objects, rules=rules, hosted=hosted)
+    return _Checked(verify.warnings(judged), preload_list(installed))
+
+
+def _fetch(project: Project, store: Store, lock: Lock, plan: Plan, reader: "NativeReader") -> None:
     import asyncio  # dear to import, and most syncs have everything at hand
 
     from gpuenv.workflow.fetch import fetch
@@ -65,7 +120,14 @@ def _fetch(project: Project, store: Store, lock: Lock, plan: Plan) -> None:
         async with project.client() as client:
             indexes = _indexes(project, lock)
             artifacts = _with_logins(plan.fetch, project.manifest)
-            await fetch(artifacts, store=store, client=client, indexes=indexes, progress=project.progress)
+            await fetch(
+                artifacts,
+                store=store,
+                client=client,
+                indexes=indexes,
+                progress=project.progress,
+                pass_by=reader.pass_by,
+            )
 
     asyncio.run(run())
 
@@ -93,7 +155,9 @@ def _with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> lis
     return [a if a.index else replace(a, url=full.get(a.url, a.url)) for a in artifacts]
 
 
-def _view_plan(project: Project, store: Store, wanted: Wanted, marker: Mapping[str, object]) -> ViewPlan:
+def _view_plan(
+    project: Project, store: Store, wanted: Wanted, marker: Mapping[str, object], checked: _Checked
+) -> ViewPlan:
     mode, fold = default_links(os.geteuid())
     if wanted.link_mode:
         mode = LinkMode(wanted.link_mode)
@@ -113,10 +177,12 @@ def _view_plan(project: Project, store: Store, wanted: Wanted, marker: Mapping[s
         fold=fold,
         requested=frozenset(key.partition("[")[0] for root in wanted.roots for key in locked.roots.get(root, ())),
         direct_urls={name: _direct_url(project, a) for name, a in artifacts.items() if a.index is None},
+        preload=checked.preload,
         marker={
             **marker,
             "target": locked.target.name,
             "environment": wanted.environment,
+            "selection": list(wanted.roots),
             "packages": {name: [artifact.version, artifact.sha256] for name, artifact in artifacts.items()},
         },
     )

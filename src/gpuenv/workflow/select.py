@@ -17,10 +17,11 @@ __all__ = ["Selected", "select"]
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A locked target, its interpreter, and what the machine lacks for it where the user named it all the same."""
+    """A locked target, its interpreter, the machine, and what it lacks where the user named the target anyway."""
 
     locked: LockedTarget
     interpreter: Interpreter
+    machine: Machine
     warnings: tuple[str, ...] = ()
 
 
@@ -34,14 +35,14 @@ def select(project: Project, lock: Lock, *, target: str | None, python: str | No
         locked = _named(lock, target)
         interpreter = choose(locked.target.python, found, request=python)
         return Selected(
-            locked, interpreter, tuple(f"target {target}: {what}" for what in lacks(machine, locked.target))
+            locked, interpreter, machine, tuple(f"target {target}: {what}" for what in lacks(machine, locked.target))
         )
     misfits = {}
     for name in _in_manifest_order(project, lock):
         locked = lock.targets[name]
         answer = _fit(machine, locked, found, python)
         if isinstance(answer, Interpreter):
-            return Selected(locked, answer)
+            return Selected(locked, answer, machine)
         misfits[name] = answer
     raise _nothing_fits(misfits)
 

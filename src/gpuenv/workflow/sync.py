@@ -143,10 +143,12 @@ def _sync(
     )
     if dry_run:
         return result
-    wanted = Wanted(selected, artifacts, roots, result.environment, asked.link_mode)
-    marker = {"asked": digest, "warnings": result.warnings}
-    view, switched = materialise(project, store, lock, data.decode("utf-8", "replace"), wanted, plan, marker)
-    return result._replace(view=view, changed=switched or result.changed)
+    wanted = Wanted(selected, packages, artifacts, roots, result.environment, asked.link_mode)
+    text = data.decode("utf-8", "replace")
+    made = materialise(project, store, lock, text, wanted, plan, {"asked": digest}, result.warnings)
+    return result._replace(
+        view=made.view, changed=made.switched or result.changed, warnings=(*result.warnings, *made.warnings)
+    )
 
 
 def _roots(manifest: "Manifest", asked: Asked) -> tuple[str, ...]:

@@ -1,0 +1,342 @@
+"""What sync makes sure of: the lock relies on true facts, and the machine has what binaries ask of it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec.structs
+
+from gpuenv.errors import StoreError
+from gpuenv.host.libraries import HostLibrary, find_libraries
+from gpuenv.model.carries import carries, defines
+from gpuenv.model.demand import HostDemand
+from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.host_libraries import brought_by
+from gpuenv.model.loader import installed_at
+from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
+from gpuenv.model.rules import NativeRules, PackageRules, Scan
+from gpuenv.model.stored import StoredObject
+from gpuenv.model.target import Target
+from gpuenv.view.preload import Installed, modules_of
+from gpuenv.workflow.facts import FactsCache
+from gpuenv.workflow.project import Project
+from gpuenv.workflow.published import PublishedFacts
+
+__all__ = [
+    "Asked",
+    "Judged",
+    "NativeReader",
+    "asked_of_machine",
+    "difference",
+    "hosted",
+    "installed",
+    "is_native",
+    "judge",
+    "warnings",
+]
+
+_STEM = 2  # parts of a wheel's name before its tags
+_SITE = "site-packages/"
+_WORKERS = 2
+
+
+def is_native(artifact: LockedArtifact) -> bool:
+    """Does the wheel's name say that it is for one platform, so that binaries may be in it?"""
+    return not artifact.filename.endswith("-any.whl")
+
+
+class NativeReader:
+    """The native facts of artifacts as their own bytes state them, each read once and kept by its sha256.
+
+    What the lock says to have relied on (`LockedArtifact.facts`) is compared with them: a difference is a StoreError.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._kept = FactsCache(project.cache)
+        # an unpacked wheel no longer says which of its folders a file is from
+        self._unpacked = FactsCache(project.cache / "unpacked")
+        self._stated = FactsCache(project.cache, stated=True)
+        self._published = PublishedFacts()
+        self._known: dict[str, NativeFacts] = {}
+
+    def pass_by(self, artifact: LockedArtifact, wheel: Path) -> None:
+        """Read a wheel whose bytes have the artifact's digest, unless it was read before."""
+        if not is_native(artifact):
+            return
+        facts = self._kept.get(artifact.sha256) or self._read(artifact, wheel)
+        self._known[artifact.sha256] = facts
+        self._compare(artifact, facts)
+
+    def facts(self, artifact: LockedArtifact, stored: Path) -> NativeFacts | None:
+        """The facts of an artifact whose object lies at `stored`; None for one without binaries."""
+        if not is_native(artifact):
+            return None
+        digest = artifact.sha256
+        if digest not in self._known:
+            known = self._kept.get(digest) or self._unpacked.get(digest) or self._read_unpacked(artifact, stored)
+            self._known[digest] = known
+            self._compare(artifact, known)
+        return self._known[digest]
+
+    def _read(self, artifact: LockedArtifact, wheel: Path) -> NativeFacts:
+        from gpuenv.archive.tree import open_tree
+        from gpuenv.binaries.artifact import read_artifact
+
+        with open_tree(wheel) as tree:
+            facts = read_artifact(tree, artifact.sha256, workers=_WORKERS)
+        self._kept.put(artifact.sha256, facts)
+        return facts
+
+    def _read_unpacked(self, artifact: LockedArtifact, stored: Path) -> NativeFacts:
+        from gpuenv.archive.tree import open_tree
+        from gpuenv.binaries.artifact import read_artifact
+
+        with open_tree(stored) as tree:
+            found = read_artifact(tree, artifact.sha256, workers=_WORKERS)
+        data = "-".join(artifact.filename.split("-")[:_STEM]) + ".data/"
+        objects = sorted(
+            (msgspec.structs.replace(one, path=_in_wheel(one.path, data)) for one in found.objects),
+            key=lambda one: one.path,
+        )
+        facts = NativeFacts(artifact.sha256, artifact.size, objects=tuple(objects), symlinks=())
+        self._unpacked.put(artifact.sha256, facts)
+        return facts
+
+    def _compare(self, artifact: LockedArtifact, facts: NativeFacts) -> None:
+        if artifact.facts == "published":
+            stated = self._published.get(artifact.name, artifact.sha256)
+            source = "the table of published facts"
+            hints = ["report this file: the table comes with gpuenv"]
+        elif artifact.facts == "read":
+            stated = self._stated.get(artifact.sha256)
+            source = "what its index served when it was locked"
+            hints = [f"solve again with what the file holds: gpuenv lock --upgrade-package {artifact.name}"]
+        else:
+            return
+        found = difference(stated, facts) if stated is not None else None
+        if found is not None:
+            raise StoreError(
+                f"{artifact.filename} is not what the lock relies on",
+                causes=[f"{source} differs from the file itself: {found}"],
+                hints=hints,
+            )
+
+
+def _in_wheel(path: str, data: str) -> str:
+    """A path of a stored object as its wheel has it."""
+    return path.removeprefix(_SITE) if path.startswith(_SITE) else data + path
+
+
+def difference(stated: NativeFacts, found: NativeFacts) -> str | None:
+    """The first thing that binaries hold and was not stated, or the other way round, in words; None if there is none.
+
+    Binaries are matched by where they are installed.
+    """
+    said, is_there = _by_place(stated), _by_place(found)
+    for place in sorted(said.keys() | is_there.keys()):
+        if place not in is_there:
+            return f"{place} is not in the file"
+        if place not in said:
+            return f"{place} is in the file and not stated"
+        if said[place] != is_there[place] and (words := _differing(said[place], is_there[place])):
+            return f"{place} {words}"
+    return None
+
+
+def _by_place(facts: NativeFacts) -> dict[str, ObjectFacts]:
+    return {installed_at(found.path): found for found in facts.objects}
+
+
+def _differing(stated: ObjectFacts, found: ObjectFacts) -> str | None:
+    said, has = ({code.arch for code in one.device_code} for one in (stated, found))
+    if said - has:
+        return f"has no code for {_first(said - has)}, which is stated"
+    if has - said:
+        return f"has code for {_first(has - said)}, which is not stated"
+    for name in found.__struct_fields__:
+        one, other = getattr(stated, name), getattr(found, name)
+        # a level of x86-64 that is not stated may not have been looked for
+        if one != other and name != "path" and not (name == "cpu" and one is None):
+            return _words(name, one, other)
+    return None
+
+
+def _words(name: str, stated: object, found: object) -> str:
+    if isinstance(stated, tuple) and isinstance(found, tuple) and all(isinstance(x, str) for x in (*stated, *found)):
+        more, less = set(found) - set(stated), set(stated) - set(found)
+        if less:
+            return f"has no {name} {_first(less)}, which is stated"
+        if more:
+            return f"has {name} {_first(more)}, which is not stated"
+    if isinstance(stated, str | int | None) and isinstance(found, str | int | None):
+        return f"has {name} {found}, not {stated}"
+    return f"has another {name}"
+
+
+def _first(words: Iterable[str]) -> str:
+    return min(words)
+
+
+class Asked(NamedTuple):
+    """What a package asks of the machine. version: "" for the project itself."""
+
+    name: str
+    version: str
+    demand: HostDemand
+
+    @property
+    def who(self) -> str:
+        """`lightgbm 4.6.0`."""
+        return f"{self.name} {self.version}".rstrip()
+
+
+def asked_of_machine(
+    locked: LockedTarget,
+    packages: Sequence[LockedPackage],
+    artifacts: Mapping[str, LockedArtifact],
+    facts: Mapping[str, NativeFacts],
+    *,
+    project: str,
+    rules: NativeRules,
+) -> tuple[Asked, ...]:
+    """Every library that the machine has to bring, by package.
+
+    For wheels that the lock looked into it is what the lock says; of others, what nobody in the environment carries.
+    artifacts, facts: by package. project: the name of what needs `locked.host`.
+    """
+    found = [Asked(project, "", demand) for demand in locked.host]
+    for package in packages:
+        artifact = artifacts[package.name]
+        known = facts.get(package.name)
+        if known is None or _looked_into(artifact, locked, rules):
+            demands: Iterable[HostDemand] = package.host
+        else:
+            demands = _demands(package, known, locked, facts.values(), rules.packages.get(package.name, PackageRules()))
+        found += [Asked(package.name, artifact.version, demand) for demand in demands]
+    return tuple(found)
+
+
+def _looked_into(artifact: LockedArtifact, locked: LockedTarget, rules: NativeRules) -> bool:
+    """A wheel that targets share may have been looked into for one of them alone."""
+    return artifact.facts is not None and (bool(locked.target.gpu) or rules.scan is Scan.ALL)
+
+
+def _demands(
+    package: LockedPackage,
+    known: NativeFacts,
+    locked: LockedTarget,
+    everybody: Iterable[NativeFacts],
+    rules: PackageRules,
+) -> Iterator[HostDemand]:
+    from gpuenv.model.linkage import linkage
+
+    target = locked.target
+    others = [facts for facts in everybody if facts is not known]
+    asked = linkage(known, target, runtime_major=package.runtime, rules=rules)
+    for need in (*asked.unmet, *asked.hosted):
+        if brought_by(need.soname) is None and not any(carries(facts, need.soname, target) for facts in others):
+            yield HostDemand(need.soname, need.objects[0], need.versions)
+
+
+class Judged(NamedTuple):
+    """A demand and what the machine has for it. lack: what is wrong, in words; None: it is met."""
+
+    asked: Asked
+    found: HostLibrary
+    lack: str | None
+
+
+def installed(
+    locked: LockedTarget,
+    packages: Iterable[LockedPackage],
+    facts: Mapping[str, NativeFacts],
+    objects: Mapping[str, StoredObject],
+    *,
+    rules: NativeRules,
+    hosted: Mapping[str, Mapping[str, str]],
+    live_only: bool = False,
+) -> dict[str, Installed]:
+    """Distributions with binaries as a view holds them, by name. facts, objects: by name.
+
+    hosted: by name, sonames of the machine that the loader does not find by itself, with their paths. live_only:
+    without plugins, and without sleepers everywhere; else sleepers count where a distribution needs nobody else.
+    """
+    from gpuenv.model.linkage import Role, linkage
+
+    found = {}
+    for package in packages:
+        if (known := facts.get(package.name)) is None:
+            continue
+        own = hosted.get(package.name, {})
+        asleep: frozenset[str] = frozenset()
+        if live_only or package.libraries or own:
+            own_rules = rules.packages.get(package.name, PackageRules())
+            roles = linkage(known, locked.target, runtime_major=package.runtime, rules=own_rules).roles
+            asleep = frozenset(
+                placed.path
+                for placed in roles
+                if placed.role is Role.ASLEEP or (live_only and placed.role is not Role.LIVE)
+            )
+        found[package.name] = Installed(
+            package.name,
+            known,
+            locked.target,
+            modules_of(objects[package.name]),
+            frozenset(key.partition("[")[0] for key in package.requires),
+            package.libraries,
+            asleep,
+            own,
+        )
+    return found
+
+
+def judge(asked: Iterable[Asked], python: str, target: Target, environ: Mapping[str, str]) -> tuple[Judged, ...]:
+    """Compare demands with this machine. python: the interpreter that will meet the libraries."""
+    wanted = tuple(asked)
+    folders = [entry for entry in target.host_libraries if "/" in entry]
+    sonames = {one.demand.soname for one in wanted}
+    found = find_libraries(sonames, python=Path(python), folders=folders, environ=environ)
+    return tuple(Judged(one, found[one.demand.soname], _lack(one.demand, found[one.demand.soname])) for one in wanted)
+
+
+def hosted(judged: Iterable[Judged]) -> dict[str, dict[str, str]]:
+    """Sonames that lie in folders which the target names, with their paths, by the package that needs them."""
+    found: dict[str, dict[str, str]] = {}
+    for one in judged:
+        if one.found.named:
+            found.setdefault(one.asked.name, {})[one.found.soname] = str(one.found.path)
+    return found
+
+
+def _lack(demand: HostDemand, found: HostLibrary) -> str | None:
+    if found.problem == "":
+        return "which has none"
+    if found.problem:
+        return f"which cannot open it: {found.problem}"
+    if demand.versions and found.path is not None and (missing := _missing(demand.versions, found.path)):
+        return f"whose {found.path} lacks {', '.join(missing)}"
+    return None
+
+
+def _missing(versions: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The symbol versions that a library does not define; none where it cannot be read, for it could be opened."""
+    from gpuenv.archive.tree import open_tree
+    from gpuenv.binaries.object import read_object
+    from gpuenv.errors import ArchiveError, BinaryError
+
+    try:
+        with open_tree(path) as tree:
+            (file,) = tree.files
+            found = read_object(file)
+    except (ArchiveError, BinaryError, ValueError):
+        return ()
+    return defines(found, versions) if found is not None else ()
+
+
+def warnings(judged: Iterable[Judged]) -> tuple[str, ...]:
+    """A line for each demand that the machine does not meet."""
+    return tuple(
+        f"{one.asked.who} needs {one.asked.demand.soname} of the machine, {one.lack} ({one.asked.demand.by})"
+        for one in judged
+        if one.lack
+    )
