@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock import decode, encode, salvage
+from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
 from gpuenv.toml.write import Value, inline
@@ -18,15 +19,31 @@ def whole() -> str:
     """The text of a small lock with everything in it."""
     artifacts = {
         ALPHA: LockedArtifact(ALPHA, "alpha", "1.0", "corp", f"https://corp.example/f/{ALPHA}", "a" * 64, 10),
-        BETA: LockedArtifact(BETA, "beta", "2.0", None, f"https://direct.example/{BETA}", "b" * 64, 20),
+        BETA: LockedArtifact(BETA, "beta", "2.0", None, f"https://direct.example/{BETA}", "b" * 64, 20, "read"),
     }
     packages = {
-        "alpha": LockedPackage("alpha", ALPHA, ("beta",), {"fast": ("beta",)}),
+        "alpha": LockedPackage(
+            "alpha",
+            ALPHA,
+            ("beta",),
+            {"fast": ("beta",)},
+            libraries={"beta": ("libbeta.so.2",)},
+            host=(
+                HostDemand("libodbc.so.2", "alpha/_a.so"),
+                HostDemand("libudev.so.1", "alpha/_a.so", ("LIBUDEV_183",)),
+            ),
+            runtime=13,
+        ),
         "beta": LockedPackage("beta", BETA, (), {}),
     }
-    target = LockedTarget(Target("here"), {"project": ("alpha[fast]",)}, packages)
+    facts = Target(
+        "here", gpu=("sm_90",), cpu="x86-64-v2", cpu_fallback=("beta",), ptx=False, host_libraries=("libnccl.so.*",)
+    )
+    native = ({"alpha": ("libalpha.so",)}, (HostDemand("libpulse.so.0", "native"),))
+    target = LockedTarget(facts, {"project": ("alpha[fast]",)}, packages, *native)
     index = LockedIndex("corp", "https://corp.example/simple/")
-    return encode(Lock({"dependencies": ["alpha[fast]"]}, None, (index,), artifacts, {"here": target}))
+    inputs = {"dependencies": ["alpha[fast]"]}
+    return encode(Lock(inputs, None, (index,), artifacts, {"here": target}, "sha256:" + "d" * 64))
 
 
 TEXT = whole()
@@ -49,6 +66,27 @@ DAMAGES = [
     ('python = "3.12"\n', "", "python is missing"),
     ("size = 10", 'size = "10"', f"the size of {ALPHA} is not one"),
     ("size = 10", "size = -10", f"the size of {ALPHA} is not one"),
+    ('providers = "sha256:', 'providers = "sha512:', "providers is not a digest"),
+    ('facts = "read"', 'facts = "guessed"', f"the facts of {BETA} are 'guessed'"),
+    ("libraries = { beta =", "libraries = { gamma =", "gamma is missing"),
+    ("libraries = { alpha =", "libraries = { gamma =", "gamma is missing"),
+    ("libraries = { beta =", 'libraries = { "beta[x]" =', "beta[x] is missing"),
+    ('{ beta = ["libbeta.so.2"] }', '{ beta = "libbeta.so.2" }', "'libbeta.so.2' is not an array"),
+    ('{ alpha = ["libalpha.so"] }', '["alpha"]', "['alpha'] is not a table"),
+    ('"libodbc.so.2" = "alpha/_a.so"', '"libodbc.so.2" = 2', "2 is not a demand on the machine"),
+    ('by = "alpha/_a.so", ', "", "by is missing"),
+    (', versions = ["LIBUDEV_183"]', "", "versions is missing"),
+    ('["LIBUDEV_183"]', "[183]", "183 is not text"),
+    ("runtime = 13", "runtime = true", "the runtime of alpha is True"),
+    ("runtime = 13", "runtime = -13", "the runtime of alpha is -13"),
+    ("ptx = false", "ptx = 0", "0 is not true or false"),
+    ("ptx = false", 'gpu-code = "never"', "gpu-code is 'never'"),
+    ('cpu-fallback = ["beta"]', 'cpu-fallback = "beta"', "'beta' is not true or false"),
+    ('cpu = "x86-64-v2"', "cpu = 2", "2 is not text"),
+    ('host-libraries = ["libnccl.so.*"]', 'host-libraries = "libnccl.so.*"', "'libnccl.so.*' is not an array"),
+    ('gpu = ["sm_90"]', 'gpu = "sm_90"', "'sm_90' is not an array"),
+    ('requires = ["beta"]', 'requires = "beta"', "'beta' is not an array"),
+    ("[inputs]", "inputs = 3\n[other]", "3 is not a table"),
 ]
 
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock.encode import VERSION
+from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
@@ -63,11 +64,19 @@ def _lock(document: dict[str, Any]) -> Lock:
     bases = {table["name"]: table.get("files", "") for table in document.get("index", [])}
     artifacts = {identity: _artifact(identity, table, bases) for identity, table in document["artifacts"].items()}
     targets = {name: _target(name, table, artifacts) for name, table in document["targets"].items()}
-    lock = Lock(document["inputs"], document.get("exclude-newer"), indexes, artifacts, targets)
+    inputs, exclude_newer = _table(document["inputs"]), _text_or_none(document, "exclude-newer")
+    lock = Lock(inputs, exclude_newer, indexes, artifacts, targets, _providers(document))
     for name, table in document["targets"].items():
         if lock.environment(targets[name], targets[name].packages.values()) != table["environment"]:
             raise ValueError(f"targets.{name}.environment is not the digest of its packages")
     return lock
+
+
+def _providers(document: Mapping[str, Any]) -> str | None:
+    digest = _text_or_none(document, "providers")
+    if digest is not None and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+        raise ValueError("providers is not a digest")
+    return digest
 
 
 def _index(table: Mapping[str, Any]) -> LockedIndex:
@@ -85,6 +94,9 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
         raise ValueError(f"the sha256 of {filename} is not one")
     index = table.get("index")
     url = _text(table["url"]) if "url" in table else bases[_text(index)] + _text(table["path"])
+    facts = table.get("facts")
+    if facts not in (None, *get_args(Learnt)):
+        raise ValueError(f"the facts of {filename} are {facts!r}")
     return LockedArtifact(
         filename,
         normal_name(parts[0]),
@@ -93,6 +105,7 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
         url,
         sha256,
         _size(table["size"], filename),
+        facts,
     )
 
 
@@ -103,28 +116,88 @@ def _size(value: object, filename: str) -> int:
 
 
 def _target(name: str, table: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -> LockedTarget:
-    target = Target(
+    packages = {}
+    for line in table["packages"]:
+        package = _package(line, artifacts)
+        packages[package.name] = package
+    roots = _lists(table["roots"])
+    locked = LockedTarget(_facts(name, table), roots, packages, *_native(table))
+    for libraries in (locked.libraries, *(package.libraries for package in packages.values())):
+        for provider in libraries:
+            packages[provider]  # the KeyError says which is missing
+    locked.reachable(frozenset(roots))  # every key that is named is there
+    return locked
+
+
+def _facts(name: str, table: Mapping[str, Any]) -> Target:
+    fallback, code = table.get("cpu-fallback", False), table.get("gpu-code", "allow")
+    if code not in ("allow", "forbid"):
+        raise ValueError(f"gpu-code is {code!r}")
+    return Target(
         name,
         platform=_text(table["platform"]),
         python=_text(table["python"]),
-        glibc=table.get("glibc"),
-        musl=table.get("musl"),
-        macos=table.get("macos"),
-        gpu=tuple(table.get("gpu", ())),
-        cuda=table.get("cuda"),
-        driver=table.get("driver"),
-        rocm=table.get("rocm"),
-        cpu_fallback=bool(table.get("cpu-fallback", False)),
+        glibc=_text_or_none(table, "glibc"),
+        musl=_text_or_none(table, "musl"),
+        macos=_text_or_none(table, "macos"),
+        gpu=_texts(table.get("gpu", [])),
+        cuda=_text_or_none(table, "cuda"),
+        driver=_text_or_none(table, "driver"),
+        rocm=_text_or_none(table, "rocm"),
+        cpu=_text_or_none(table, "cpu"),
+        cpu_fallback=_texts(fallback) if isinstance(fallback, list) else _flag(fallback),
+        gpu_code=code,
+        ptx=_flag(table.get("ptx", True)),
+        host_libraries=_texts(table.get("host-libraries", [])),
     )
-    packages = {}
-    for line in table["packages"]:
-        artifact = artifacts[line["use"]]
-        extras = {extra: tuple(keys) for extra, keys in line.get("extras", {}).items()}
-        packages[artifact.name] = LockedPackage(artifact.name, line["use"], tuple(line.get("requires", ())), extras)
-    roots = {root: tuple(keys) for root, keys in table["roots"].items()}
-    locked = LockedTarget(target, roots, packages)
-    locked.reachable(frozenset(roots))  # every key that is named is there
-    return locked
+
+
+def _package(line: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -> LockedPackage:
+    artifact, runtime = artifacts[line["use"]], line.get("runtime")
+    if runtime is not None and (not isinstance(runtime, int) or isinstance(runtime, bool) or runtime < 0):
+        raise ValueError(f"the runtime of {artifact.name} is {runtime!r}")
+    requires, extras = _texts(line.get("requires", [])), _lists(line.get("extras", {}))
+    return LockedPackage(artifact.name, line["use"], requires, extras, *_native(line), runtime)
+
+
+def _native(table: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], tuple[HostDemand, ...]]:
+    """The libraries and demands on the machine of one package, or of the project."""
+    demands = (_demand(soname, said) for soname, said in table.get("host", {}).items())
+    return _lists(table.get("libraries", {})), tuple(sorted(demands))
+
+
+def _demand(soname: str, said: object) -> HostDemand:
+    if isinstance(said, str):
+        return HostDemand(soname, said)
+    if not isinstance(said, dict):
+        raise TypeError(f"{said!r} is not a demand on the machine")
+    return HostDemand(soname, _text(said["by"]), _texts(said["versions"]))
+
+
+def _lists(table: object) -> dict[str, tuple[str, ...]]:
+    return {name: _texts(items) for name, items in _table(table).items()}
+
+
+def _table(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not a table")
+    return value
+
+
+def _texts(items: object) -> tuple[str, ...]:
+    if not isinstance(items, list):
+        raise TypeError(f"{items!r} is not an array")
+    return tuple(map(_text, items))
+
+
+def _text_or_none(table: Mapping[str, Any], key: str) -> str | None:
+    return _text(table[key]) if key in table else None
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is not true or false")
+    return value
 
 
 def _text(value: object) -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage
 from gpuenv.model.target import Target
 from gpuenv.toml.write import Value, inline, key, quote
@@ -21,6 +22,7 @@ def encode(lock: Lock) -> str:
 
 def facts_of(target: Target) -> dict[str, Value]:
     """What the manifest says of a target, as TOML, without what it leaves open."""
+    fallback = target.cpu_fallback
     facts: dict[str, Value | None] = {
         "platform": target.platform,
         "python": target.python,
@@ -31,7 +33,11 @@ def facts_of(target: Target) -> dict[str, Value]:
         "cuda": target.cuda,
         "driver": target.driver,
         "rocm": target.rocm,
-        "cpu-fallback": target.cpu_fallback or None,
+        "cpu": target.cpu,
+        "cpu-fallback": list(fallback) if isinstance(fallback, tuple) else fallback or None,
+        "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
+        "ptx": None if target.ptx else False,
+        "host-libraries": list(target.host_libraries) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -41,6 +47,8 @@ def _head(lock: Lock) -> Iterator[str]:
     yield f"version = {VERSION}"
     if lock.exclude_newer:
         yield f"exclude-newer = {quote(lock.exclude_newer)}"
+    if lock.providers:
+        yield f"providers = {quote(lock.providers)}"
     yield ""
     yield "[inputs]"
     for name, value in lock.inputs.items():
@@ -81,17 +89,22 @@ def _artifacts(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
             where["path"] = artifact.url.removeprefix(base)
         else:
             where["url"] = artifact.url
-        yield f"{quote(identity)} = {inline({**where, 'sha256': artifact.sha256, 'size': artifact.size})}"
+        line = {**where, "sha256": artifact.sha256, "size": artifact.size}
+        if artifact.facts:
+            line["facts"] = artifact.facts
+        yield f"{quote(identity)} = {inline(line)}"
 
 
 def _targets(lock: Lock) -> Iterator[str]:
-    for name, locked in sorted(lock.targets.items()):
+    for target, locked in sorted(lock.targets.items()):
         yield ""
-        yield f"[targets.{key(name)}]"
+        yield f"[targets.{key(target)}]"
         for fact, value in facts_of(locked.target).items():
             yield f"{fact} = {inline(value)}"
         yield f"environment = {quote(lock.environment(locked, locked.packages.values()))}"
         yield f"roots = {inline({root: list(keys) for root, keys in sorted(locked.roots.items())})}"
+        for name, value in _native(locked.libraries, locked.host).items():
+            yield f"{name} = {inline(value)}"
         yield "packages = ["
         yield from (f"  {inline(_package(package))}," for _, package in sorted(locked.packages.items()))
         yield "]"
@@ -103,7 +116,21 @@ def _package(package: LockedPackage) -> dict[str, Value]:
         line["requires"] = list(package.requires)
     if package.extras:
         line["extras"] = {extra: list(keys) for extra, keys in sorted(package.extras.items())}
+    line |= _native(package.libraries, package.host)
+    if package.runtime is not None:
+        line["runtime"] = package.runtime
     return line
+
+
+def _native(libraries: Mapping[str, tuple[str, ...]], host: Iterable[HostDemand]) -> dict[str, Value]:
+    """What binaries need: of other distributions, and of the machine; what they need nothing of is left out."""
+    found: dict[str, Value] = {}
+    if libraries:
+        found["libraries"] = {name: list(sonames) for name, sonames in sorted(libraries.items())}
+    demands: dict[str, Value] = {
+        one.soname: {"by": one.by, "versions": list(one.versions)} if one.versions else one.by for one in sorted(host)
+    }
+    return found | {"host": demands} if demands else found
 
 
 def _base(index: LockedIndex, artifacts: Iterable[LockedArtifact]) -> str:

@@ -7,7 +7,9 @@ from gpuenv.lock.encode import facts_of
 from gpuenv.model.lock import Lock
 from gpuenv.model.manifest import Index, Manifest, Source
 from gpuenv.model.requirement import Requirement
+from gpuenv.model.rules import NativeRules, PackageRules, Scan
 from gpuenv.model.url import without_credentials
+from gpuenv.toml.write import inline
 
 __all__ = ["inputs_of", "why_stale"]
 
@@ -25,6 +27,7 @@ def inputs_of(manifest: Manifest) -> dict[str, object]:
         "exclude-newer": manifest.exclude_newer or "",
         "indexes": [_index(index) for index in manifest.indexes],
         "sources": [_source(source) for source in sorted(manifest.sources, key=repr)],
+        **_rules(manifest.rules),
     }
     return {name: value for name, value in inputs.items() if value}
 
@@ -57,7 +60,11 @@ def _difference(path: str, before: object, now: object) -> str | None:
             return _items(path, old, new)
     if now is None or now == "":
         return f"{path} is no longer in pyproject.toml"
-    return f"{path} is new" if before is None else f"{path} changed from {before} to {now}"
+    return f"{path} is new" if before is None else f"{path} changed from {_written(before)} to {_written(now)}"
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else inline(value)  # type: ignore[arg-type]  # plain TOML values
 
 
 def _items(path: str, old: list[object], new: list[object]) -> str:
@@ -76,6 +83,31 @@ def _item(item: object) -> str:
 
 def _texts(requirements: tuple[Requirement, ...]) -> list[object]:
     return sorted({str(_public(requirement)) for requirement in requirements})  # type: ignore[return-value]
+
+
+def _rules(rules: NativeRules) -> dict[str, object]:
+    return {
+        "native": sorted(rules.native),
+        "scan": rules.scan.value if rules.scan is not Scan.GPU else "",
+        "strict-host": rules.strict_host,
+        "one-runtime": sorted(rules.one_runtime),
+        "providers": {soname: list(map(str, asked)) for soname, asked in sorted(rules.providers.items())},
+        "packages": {name: said for name, one in sorted(rules.packages.items()) if (said := _package(one))},
+    }
+
+
+def _package(rules: PackageRules) -> dict[str, object]:
+    missing: dict[str, list[str]] = {}
+    for allowed in sorted(set(rules.missing)):
+        missing.setdefault(allowed.objects, []).append(allowed.soname)
+    said: dict[str, object] = {
+        "missing": dict(sorted(missing.items())),
+        "live": sorted(rules.live),
+        "dormant": sorted(rules.dormant),
+        "gpu-code": rules.gpu_code if rules.gpu_code != "check" else "",
+        "ptx": "" if rules.ptx else False,
+    }
+    return {name: value for name, value in said.items() if value or value is False}
 
 
 def _public(requirement: Requirement) -> Requirement:
