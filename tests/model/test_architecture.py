@@ -15,6 +15,7 @@ from gpuenv.model.architecture import (
     fit,
     nearest_gpu,
     parse_gpu,
+    ptx_isa_of,
 )
 from gpuenv.model.facts import Code, DeviceCode
 
@@ -162,6 +163,27 @@ def test_ptx_needs_a_driver_that_knows_it() -> None:
     assert fit(nvidia("sm_90", "8.8"), one, driver_isa="8.7") is Fit.EXACT
     assert fit(nvidia("compute_80", "odd"), one, driver_isa="8.7") is Fit.JIT
     assert fit(nvidia("compute_80", "9" * 9000), one, driver_isa="8.7") is Fit.JIT
+
+
+@pytest.mark.parametrize(
+    ("cuda", "isa"),
+    [
+        ("10.2", "6.5"), ("11.0", "7.0"), ("11.8", "7.8"), ("12.0", "8.0"), ("12.2", "8.2"), ("12.5", "8.5"),
+        ("12.6", "8.5"), ("12.7", "8.6"), ("12.8", "8.7"), ("12.9", "8.8"), ("13.0", "9.0"), ("13.5", "9.5"),
+        ("13", "9.0"), ("9.2", None), ("14.0", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_ptx_of_a_cuda(cuda: str, isa: str | None) -> None:
+    """CUDA's own compilers write the ISA of this table: NVRTC 12.2, 12.6, 12.8, 13.0 and 13.5 were run."""
+    assert ptx_isa_of(cuda) == isa
+
+
+def test_ptx_can_be_ruled_out() -> None:
+    """Without PTX machine code serves alone, of NVIDIA's as of AMD's."""
+    assert fit(nvidia("compute_80"), gpu("sm_90")) is Fit.JIT
+    assert fit(nvidia("compute_80"), gpu("sm_90"), ptx=False) is None
+    assert fit(nvidia("sm_90"), gpu("sm_90"), ptx=False) is Fit.EXACT
+    assert fit(amd("gfx942"), gpu("gfx942"), ptx=False) is Fit.EXACT
 
 
 def test_intermediate_code_serves_nothing() -> None:

@@ -47,3 +47,14 @@ def test_several_objects() -> None:
     """Together, objects serve with the sum of their containers; a lone image counts as one."""
     assert served([LINALG, CUBIN], gpu("sm_100")) == Coverage(Fit.EXACT, 1, 34, (("sm_100a", Fit.EXACT),))
     assert served([], gpu("sm_100")) == Coverage(None, 0, 0, ())
+
+
+def test_ptx_counts_as_far_as_it_serves() -> None:
+    """Containers with PTX that the driver does not compile, or that is ruled out, serve nobody."""
+    texts = tuple(DeviceCode("nvidia", "ptx", "compute_75", isa=isa) for isa in ("8.0", "8.7"))
+    found = ObjectFacts(path="a.so", size=1, format="elf", device_code=texts, units=(Units((0,), 2), Units((1,), 3)))
+    assert coverage(found, gpu("sm_90")).served == 5
+    assert coverage(found, gpu("sm_90"), driver_isa="8.6").served == 2
+    assert coverage(found, gpu("sm_90"), driver_isa="7.8") == Coverage(None, 0, 5, ())
+    assert served([found, found], gpu("sm_90"), driver_isa="8.6").served == 4
+    assert served([found], gpu("sm_90"), ptx=False) == Coverage(None, 0, 5, ())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, brought_by
+from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, brought_by, cuda_of
 from gpuenv.model.manylinux import LIBRARIES, VERSIONS
 from gpuenv.model.target import OLDEST_GLIBC, PLATFORMS, Target
 
@@ -124,3 +124,32 @@ def test_table_is_what_the_script_makes() -> None:
     policies = json.loads((resources.files("auditwheel") / "policy" / "manylinux-policy.json").read_text("utf-8"))
     kept = (ROOT / "src" / "gpuenv" / "model" / "manylinux.py").read_text("utf-8")
     assert made.module(policies, metadata.version("auditwheel")) == kept
+
+
+def test_libraries_of_the_machine_itself() -> None:
+    """A soname by its pattern; a folder stands for the runtime of the target's GPUs, and for no other library."""
+    amd = allowed_by(Target("t", gpu=("gfx942",), host_libraries=("/opt/rocm/lib", "libodbc.so.*")))
+    for soname in ("libamdhip64.so.7", "librccl.so.1", "libodbc.so.2"):
+        assert amd.hosts(soname), soname
+        assert not amd.provides(soname), soname
+    for soname in ("libcudart.so.13", "libodbc.so", "libfoo.so.1"):
+        assert not amd.hosts(soname), soname
+    cpu = allowed_by(Target("t", host_libraries=("/opt/rocm/lib",)))
+    assert not cpu.hosts("libamdhip64.so.7")
+    assert not allowed_by(Target("t", gpu=("gfx942",))).hosts("libamdhip64.so.7")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "level"),
+    [
+        ("12.4", None, "12.4"),
+        (None, "570.86", "12.8"),
+        (None, "580.65.06", "13.0"),
+        (None, "390.1", None),
+        (None, "9000.1", None),
+        (None, None, None),
+    ],
+)
+def test_the_cuda_of_a_target(cuda: str | None, driver: str | None, level: str | None) -> None:
+    """As stated, or as the branch of the stated driver came with; of drivers newer than all known it is not known."""
+    assert cuda_of(Target("t", gpu=("sm_90",), cuda=cuda, driver=driver)) == level

@@ -5,6 +5,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, PythonModule, Units, decode_facts
-from gpuenv.model.linkage import Linkage, Met, Outcome, Role, linkage, runtime_majors
+from gpuenv.model.linkage import CpuLack, Linkage, Met, Outcome, Role, linkage, runtime_majors
+from gpuenv.model.rules import AllowedMissing, PackageRules
 from gpuenv.model.target import Target
 
 CASES = Path(__file__).resolve().parents[2] / "fixtures" / "linkage"
@@ -290,6 +292,181 @@ def test_loose_device_code_refuses_nothing() -> None:
     assert linkage(wheel(loose), old).roles == ()
 
 
+# what the project and the target say
+
+
+def ptx(*isas: str, arch: str = "compute_90", sass: str | None = None) -> dict[str, Any]:
+    """PTX in containers of their own, and machine code in one more."""
+    texts = tuple(DeviceCode("nvidia", "ptx", arch, isa=isa) for isa in isas)
+    return {"device_code": (*texts, *([DeviceCode("nvidia", "sass", sass)] if sass else []))}
+
+
+def test_rules_wake_a_binary_and_what_it_needs() -> None:
+    """A plugin that the project calls live is live, with the reason; so is what it loads, and its needs count."""
+    facts = wheel(
+        module("m/_c.so"),
+        lib("m/plugins/libodd.so", "libodbc.so.2", "libhelp.so"),
+        lib("m/plugins/libhelp.so", "libx.so.1"),
+    )
+    assert names(linkage(facts, CPU), Role.PLUGIN) == ["libhelp.so", "libodd.so"]
+    found = linkage(facts, CPU, rules=PackageRules(live=("m/plugins/libodd*",)))
+    assert names(found, Role.LIVE) == ["_c.so", "libhelp.so", "libodd.so"]
+    assert sonames(found, Met.UNMET) == ["libodbc.so.2", "libx.so.1"]
+    assert found.optional == ()
+    reasons = {placed.path: placed.reason for placed in found.roles}
+    assert reasons["m/plugins/libodd.so"] == "tool.gpuenv.packages says that it is loaded"
+    assert reasons["m/plugins/libhelp.so"] == "a library that is loaded needs it"
+
+
+def test_rules_wake_what_the_runtime_puts_to_sleep() -> None:
+    """What is said comes before all that is judged: another maker's library is live, one for another machine cannot."""
+    facts = wheel(module("m/_c.so"), lib("m/a.so", "libamdhip64.so.7"), lib("m/b.so", machine="aarch64"))
+    found = linkage(facts, H100, rules=PackageRules(live=("m/*",)))
+    assert names(found, Role.LIVE) == ["_c.so", "a.so"]
+    assert sonames(found, Met.UNMET) == ["libamdhip64.so.7"]
+
+
+def test_rules_put_a_binary_to_sleep() -> None:
+    """A dormant binary asks for nothing, nor does what only it loads; others are met by it all the same."""
+    facts = wheel(
+        module("m/_c.so", "libhalf.so", "libz9.so.1"),
+        module("m/_gpu.so", "libhalf.so", "libcudart.so.11", **code("sm_70")),
+        lib("m/libhalf.so", "libhelp.so", "liby.so.1"),
+        lib("m/libhelp.so", "libx.so.1"),
+    )
+    found = linkage(facts, H100, rules=PackageRules(dormant=("*/_gpu.so", "*/libhalf.so")))
+    assert names(found, Role.LIVE) == ["_c.so"]
+    assert names(found, Role.ASLEEP) == ["_gpu.so", "libhalf.so", "libhelp.so"]
+    assert sonames(found, Met.UNMET) == ["libz9.so.1"]
+    assert sonames(found, Met.LOADED) == ["libhalf.so"]
+    reasons = {placed.path: placed.reason for placed in found.roles}
+    assert reasons["m/libhalf.so"] == "tool.gpuenv.packages says that it is never loaded"
+    assert reasons["m/libhelp.so"] == "only sleeping binaries need it"
+    assert linkage(facts, H100).refused
+    assert told(found) == ["sm_90 no code"]
+    assert found.own_code == ()
+    assert runtime_majors(facts, H100) == (11,)
+    assert found.runtime_major is None
+
+
+def test_live_wins_over_dormant() -> None:
+    """`dormant = ["*"]` with exceptions: what both patterns name is live."""
+    facts = wheel(module("m/_c.so", "liba.so.1"), module("m/_d.so", "libb.so.1"))
+    found = linkage(facts, CPU, rules=PackageRules(dormant=("*",), live=("m/_d.so",)))
+    assert sonames(found, Met.UNMET) == ["libb.so.1"]
+
+
+def test_one_of_several_may_be_named() -> None:
+    """Of modules that exclude each other the one that the project calls live is live, the others stay plugins."""
+    facts = wheel(*(module(f"m/_{major}.so", f"libav.so.{major}", "libx.so.1") for major in (4, 5)))
+    found = linkage(facts, CPU, rules=PackageRules(live=("m/_5.so",)))
+    assert (names(found, Role.LIVE), names(found, Role.PLUGIN)) == (["_5.so"], ["_4.so"])
+    assert sonames(found, Met.UNMET) == ["libav.so.5", "libx.so.1"]
+
+
+def test_what_may_be_missing() -> None:
+    """A need that some binaries may lack is allowed for these, and stays unmet for others."""
+    facts = wheel(module("m/_a.so", "libodbc.so.2", "libq.so"), module("m/_b.so", "libodbc.so.2"))
+    rules = PackageRules(missing=(AllowedMissing("libodbc.so.*", "m/_a*"), AllowedMissing("libq.so")))
+    found = linkage(facts, CPU, rules=rules)
+    assert [(need.soname, need.met, need.objects) for need in found.needs] == [
+        ("libodbc.so.2", Met.ALLOWED, ("m/_a.so",)),
+        ("libodbc.so.2", Met.UNMET, ("m/_b.so",)),
+        ("libq.so", Met.ALLOWED, ("m/_a.so",)),
+    ]
+    assert [(need.soname, need.objects) for need in found.unmet] == [("libodbc.so.2", ("m/_b.so",))]
+    assert found.optional == ()
+
+
+def test_libraries_of_the_machine() -> None:
+    """Sonames by pattern, and with a folder all of the runtime of the target's GPUs, are the machine's own."""
+    facts = wheel(
+        module("m/_c.so", "libamdhip64.so.7", "libcublas.so.13", "libodbc.so.2", "libfound.so"),
+        lib("m/lib/libfound.so"),
+    )
+    target = replace(MI300, host_libraries=("/opt/rocm/lib", "libodbc.so.*", "libfound.so"))
+    found = linkage(facts, target)
+    assert [need.soname for need in found.hosted] == ["libamdhip64.so.7", "libodbc.so.2"]
+    assert sonames(found, Met.UNMET) == ["libcublas.so.13"]
+    assert sonames(found, Met.LOADED) == ["libfound.so"]  # the artifact's own comes before the machine's
+    for elsewhere in (replace(CPU, host_libraries=target.host_libraries), replace(H100, host_libraries=("libodbc*",))):
+        assert [need.soname for need in linkage(facts, elsewhere).hosted] == ["libodbc.so.2"]
+
+
+def test_trusted_device_code() -> None:
+    """A package whose device code is trusted is never refused, and has none that a target could forbid."""
+    rules = PackageRules(gpu_code="trust")
+    old, other = wheel(module("m/_c.so", **code("sm_70"))), wheel(module("m/_c.so", **code("gfx942")))
+    assert [told(linkage(facts, H100)) for facts in (old, other)] == [["sm_90 refused"], ["sm_90 other vendor"]]
+    for facts in (old, other):
+        found = linkage(facts, H100, rules=rules)
+        assert (told(found), found.refused, found.own_code) == (["sm_90 no code"], False, ())
+    assert told(linkage(wheel(module("m/_c.so", **code("sm_90"))), H100, rules=rules)) == ["sm_90 served 1/1 exact"]
+
+
+def test_ptx_newer_than_the_driver_serves_nobody() -> None:
+    """PTX counts up to what the target's driver compiles; where it is too new, the verdict says what it would take."""
+    facts = wheel(module("m/_c.so", **ptx("9.0", "8.8")))
+    for target, expected in (
+        (replace(H100, cuda=None), "served 2/2 jit"),
+        (H100, "served 2/2 jit"),
+        (replace(H100, cuda="12.9"), "served 1/2 jit"),
+        (replace(H100, cuda=None, driver="575.51"), "served 1/2 jit"),
+        (replace(H100, cuda=None, driver="900.1"), "served 2/2 jit"),
+        (replace(H100, cuda="99.0"), "served 2/2 jit"),
+        (replace(H100, cuda="12.8"), "refused"),
+        (replace(H100, cuda=None, driver="570.86.10"), "refused"),
+    ):
+        found = linkage(facts, target)
+        assert told(found) == [f"sm_90 {expected}"]
+        assert found.verdicts[0].newer_ptx == ("8.8" if expected == "refused" else None)
+    both = wheel(module("m/_c.so", **ptx("9.0", sass="sm_90")))
+    (verdict,) = linkage(both, replace(H100, cuda="12.8")).verdicts
+    assert (verdict.coverage.served, verdict.coverage.units, verdict.newer_ptx) == (1, 2, None)
+
+
+def test_ptx_may_be_ruled_out() -> None:
+    """With `ptx = false`, of the target or of the package, only machine code serves."""
+    facts = wheel(module("m/_c.so", **ptx("8.0")))
+    assert told(linkage(facts, H100)) == ["sm_90 served 1/1 jit"]
+    assert told(linkage(facts, replace(H100, ptx=False))) == ["sm_90 refused"]
+    found = linkage(facts, H100, rules=PackageRules(ptx=False))
+    assert told(found) == ["sm_90 refused"]
+    assert found.verdicts[0].newer_ptx is None
+
+
+def test_code_of_its_own() -> None:
+    """An artifact's own binaries with device code are named, asleep or not; a maker's library is not its own."""
+    facts = wheel(
+        module("m/_c.so", **code("sm_90")),
+        lib("m/libhip.so", "libamdhip64.so.7", **code("gfx942")),
+        lib("m/libcupti.so.13", **code("sm_90")),
+        lib("m/libplain.so"),
+    )
+    for target in (CPU, H100, MI300):
+        assert linkage(facts, target).own_code == ("m/_c.so", "m/libhip.so")
+    loose = ObjectFacts(path="m/a.cubin", size=1, format="elf", machine="cuda", **code("sm_90"))
+    assert linkage(wheel(loose), CPU).own_code == ("m/a.cubin",)
+    assert linkage(wheel(module("m/_c.so"), loose), CPU).own_code == ()
+
+
+def test_levels_of_processors() -> None:
+    """What live binaries need beyond the target's processor, by level; not what a loader picks, nor what sleeps."""
+    facts = wheel(
+        module("m/_2.so", cpu="x86-64-v2"),
+        module("m/_4.so", "libfast.so", cpu="x86-64-v4"),
+        lib("m/libfast.so", cpu="x86-64-v4"),
+        lib("m/glibc-hwcaps/x86-64-v3/libx.so", cpu="x86-64-v3"),
+        lib("m/libodd.so", "libodbc.so.2", cpu="x86-64-v3"),
+        module("m/_none.so"),
+    )
+    four = CpuLack("x86-64-v4", ("m/_4.so", "m/libfast.so"))
+    assert linkage(facts, CPU).cpu == (CpuLack("x86-64-v2", ("m/_2.so",)), four)
+    assert linkage(facts, replace(CPU, cpu="x86-64-v1")).cpu == (CpuLack("x86-64-v2", ("m/_2.so",)), four)
+    assert linkage(facts, replace(CPU, cpu="x86-64-v3")).cpu == (four,)
+    assert linkage(facts, replace(CPU, cpu="x86-64-v4")).cpu == ()
+
+
 # laws
 
 _NAMES = st.sampled_from(["liba.so.1", "liba.so.2", "libb.so", "libc.so.6", "libcudart.so.12", "libcudart.so.13"])
@@ -361,3 +538,44 @@ def test_a_provider_inside_meets_the_need_and_no_more(facts: NativeFacts, target
     if all(placed.role is old.get(placed.path, Role.LIVE) for placed in after.roles):
         new = {need.soname for need in before.unmet} - {soname} | {"libnew.so.1"}
         assert {need.soname for need in after.unmet} == new
+
+
+_PATTERNS = st.lists(st.sampled_from(["*", "p/*", "*liba*", "0-*", "*.13", "q"]), max_size=2).map(tuple)
+_MISSING = st.lists(st.builds(AllowedMissing, st.sampled_from(["liba.*", "*", "libb.so"]), st.just("*")), max_size=2)
+rules = st.builds(
+    PackageRules,
+    missing=_MISSING.map(tuple),
+    live=_PATTERNS,
+    dormant=_PATTERNS,
+    gpu_code=st.sampled_from(["check", "trust"]),
+    ptx=st.booleans(),
+)
+
+
+@settings(max_examples=80)
+@given(wheels, targets, rules)
+def test_rules_are_obeyed(facts: NativeFacts, target: Target, said: PackageRules) -> None:
+    """Every binary has the role that is said of it; dormant ones ask for nothing; what may be missing is not unmet."""
+    found = linkage(facts, target, rules=said)
+    assert [placed.path for placed in found.roles] == sorted(one.path for one in facts.objects)
+    for placed in found.roles:
+        if any(fnmatchcase(placed.path, pattern) for pattern in said.live):
+            assert placed.role is Role.LIVE
+        elif any(fnmatchcase(placed.path, pattern) for pattern in said.dormant):
+            assert placed.role is Role.ASLEEP
+    asleep = {placed.path for placed in found.roles if placed.role is Role.ASLEEP}
+    assert not any(asleep & set(need.objects) for need in found.needs)
+    for need in found.unmet:
+        assert not any(fnmatchcase(need.soname, one.soname) for one in said.missing)
+    if said.gpu_code == "trust":
+        assert {verdict.outcome for verdict in found.verdicts} <= {Outcome.SERVED, Outcome.NO_CODE}
+
+
+@settings(max_examples=60)
+@given(wheels, targets, st.sampled_from(["liba.so.*", "*", "libcudart.so.13", "/usr/local/lib"]))
+def test_the_machine_only_takes_needs_away(facts: NativeFacts, target: Target, entry: str) -> None:
+    """Libraries of the machine change no role and no need but those that they meet."""
+    before, after = linkage(facts, target), linkage(facts, replace(target, host_libraries=(entry,)))
+    assert after.roles == before.roles
+    assert {*after.unmet, *(need._replace(met=Met.UNMET) for need in after.hosted)} == set(before.unmet)
+    assert after.verdicts == before.verdicts

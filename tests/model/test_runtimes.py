@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuenv.model.runtimes import Maker, runtime_of, split_soname, tie
+from gpuenv.model.runtimes import Maker, runtime_of, split_soname, tie, ungrafted
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,11 @@ def test_split() -> None:
     assert split_soname("libx.so") == ("libx", "")
     assert split_soname("no library") == ("no library", "")
     assert split_soname("lib" + "a" * 300 + ".so.1")[1] == ""
+
+
+def test_hashes_of_grafted_copies() -> None:
+    """Both ways in which tools put a hash into a name are taken off again; what only looks alike stays."""
+    assert ungrafted("libgomp-24e2ab19.so.1.0.0") == ("libgomp", "1.0.0", True)
+    assert ungrafted("libcudart.faf08d9a.so.13") == ("libcudart", "13", True)
+    assert ungrafted("libgomp.so.1") == ("libgomp", "1", False)
+    assert ungrafted("libnvrtc-builtins.so.13.0") == ("libnvrtc-builtins", "13.0", False)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.loader import why_unfit
-from gpuenv.model.runtimes import split_soname
+from gpuenv.model.runtimes import ungrafted
 from gpuenv.model.target import Target
 
 __all__ = ["carries", "defines", "is_private"]
@@ -14,7 +14,6 @@ __all__ = ["carries", "defines", "is_private"]
 _PRIVATE = re.compile(r"(.*/)?[^/]*\.libs/.*")
 # Libraries to link with, which hold no code: CUDA's stubs/libcuda.so has the SONAME of the driver's own.
 _STUBS = re.compile(r"(.*/)?stubs/.*")
-_HASHED = re.compile(r".+-[0-9a-f]{8}")
 
 
 def carries(facts: NativeFacts, soname: str, target: Target) -> ObjectFacts | None:
@@ -37,7 +36,7 @@ def defines(found: ObjectFacts, versions: Iterable[str]) -> tuple[str, ...]:
 
 def is_private(found: ObjectFacts) -> bool:
     """Is it a copy for its own artifact alone: in a folder of such, or with a hash in its name?"""
-    return bool(_PRIVATE.fullmatch(found.path) or _HASHED.fullmatch(split_soname(_name(found))[0]))
+    return bool(_PRIVATE.fullmatch(found.path)) or ungrafted(_name(found))[2]
 
 
 def _name(found: ObjectFacts) -> str:

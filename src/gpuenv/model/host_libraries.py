@@ -9,11 +9,12 @@ from typing import Literal
 
 from gpuenv.model.architecture import parse_gpu
 from gpuenv.model.facts import Vendor
+from gpuenv.model.machine import cuda_level_of_driver
 from gpuenv.model.manylinux import LIBRARIES, VERSIONS
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
 
-__all__ = ["DRIVER_LIBRARIES", "MANYLINUX_LIBRARIES", "HostPolicy", "allowed_by", "brought_by", "vendor_of"]
+__all__ = ["DRIVER_LIBRARIES", "MANYLINUX_LIBRARIES", "HostPolicy", "allowed_by", "brought_by", "cuda_of", "vendor_of"]
 
 # The program interpreter is no library of the policies, but binaries that ask it for symbols name it like one.
 _LOADERS = {
@@ -47,6 +48,8 @@ _DRIVERS: dict[Vendor, frozenset[str]] = {
     "amd": frozenset(),
 }  # fmt: skip
 DRIVER_LIBRARIES = frozenset().union(*_DRIVERS.values())
+
+_NEWER_THAN_ALL = "9999"  # a driver
 
 _NUMBERED = re.compile(r"(.{1,60}?)_([0-9]{1,9}(?:\.[0-9]{1,9}){0,8})")
 
@@ -115,6 +118,17 @@ class HostPolicy:
 def vendor_of(target: Target) -> Vendor | None:
     """Whose GPUs the target has; None where it has none."""
     return next((gpu.vendor for gpu in map(parse_gpu, target.gpu) if gpu), None)
+
+
+def cuda_of(target: Target) -> str | None:
+    """The highest CUDA version that the target's driver runs, `12.8`; None where it does not say.
+
+    Nor is it known of a driver of the newest branch that we know, which may be of one that came later.
+    """
+    if target.cuda is not None or target.driver is None:
+        return target.cuda
+    found = cuda_level_of_driver(target.driver)
+    return None if found == cuda_level_of_driver(_NEWER_THAN_ALL) else found
 
 
 def allowed_by(target: Target) -> HostPolicy:

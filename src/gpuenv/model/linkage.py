@@ -13,10 +13,9 @@ from typing import NamedTuple
 from gpuenv.model.architecture import Fit, Gpu, fit, parse_gpu, ptx_isa_of
 from gpuenv.model.coverage import Coverage, coverage, served
 from gpuenv.model.facts import NativeFacts, ObjectFacts, Vendor
-from gpuenv.model.host_libraries import HostPolicy, allowed_by, vendor_of
+from gpuenv.model.host_libraries import HostPolicy, allowed_by, cuda_of, vendor_of
 from gpuenv.model.loader import Binaries, Edge, why_unfit
-from gpuenv.model.machine import cuda_level_of_driver
-from gpuenv.model.roles import Placed, Role, Roles, is_vendors, ties_of
+from gpuenv.model.roles import Placed, Role, Roles, is_vendors, majors_of
 from gpuenv.model.rules import PackageRules
 from gpuenv.model.target import Target
 
@@ -194,9 +193,7 @@ def runtime_majors(facts: NativeFacts, target: Target, *, rules: PackageRules = 
         return ()
     _, dormant = _said(facts, rules)
     usable = (found for found in facts.objects if found.path not in dormant and why_unfit(found, target) is None)
-    kinds = {frozenset(ties_of(found).majors(vendor)) for found in usable}
-    kinds.discard(frozenset())
-    return tuple(sorted({major for kind in kinds if not any(other < kind for other in kinds) for major in kind}))
+    return majors_of(usable, vendor)
 
 
 def _said(facts: NativeFacts, rules: PackageRules) -> tuple[frozenset[str], frozenset[str]]:
@@ -331,10 +328,15 @@ def _verdicts(
     rules: PackageRules,
 ) -> tuple[Verdict, ...]:
     """How far the artifact serves each GPU of the target."""
-    cuda = target.cuda or (cuda_level_of_driver(target.driver) if target.driver else None)
-    ask = _Ask(ptx_isa_of(cuda) if cuda else None, target.ptx and rules.ptx, rules.gpu_code == "trust")
+    ask = _Ask(_driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
     live = [found for found in judged if found.path in awake]
     return tuple(_verdict(gpu, judged, live, files, ask) for gpu in map(parse_gpu, target.gpu) if gpu)
+
+
+def _driver_isa(target: Target) -> str | None:
+    """The newest PTX ISA that the target's driver compiles; None where that is not known."""
+    cuda = cuda_of(target)
+    return ptx_isa_of(cuda) if cuda else None
 
 
 def _verdict(

@@ -15,7 +15,7 @@ from gpuenv.model.facts import ObjectFacts, Vendor
 from gpuenv.model.loader import Binaries
 from gpuenv.model.runtimes import NAMES, Maker, Tie, runtime_of, split_soname, tie
 
-__all__ = ["Placed", "Role", "Roles", "is_vendors", "ties_of"]
+__all__ = ["Placed", "Role", "Roles", "is_vendors", "majors_of", "ties_of"]
 
 _SHOWN = 3  # sonames in a reason
 _RULE = "tool.gpuenv.packages"
@@ -40,6 +40,13 @@ class Placed(NamedTuple):
 def ties_of(found: ObjectFacts) -> Tie:
     """The GPU runtimes that one binary needs or is a part of."""
     return tie((*found.needed, *([found.soname] if found.soname else [])))
+
+
+def majors_of(objects: Iterable[ObjectFacts], vendor: Vendor) -> tuple[int, ...]:
+    """The majors of one vendor's runtime that some binaries may be for between them, oldest first."""
+    kinds = {frozenset(ties_of(found).majors(vendor)) for found in objects}
+    kinds.discard(frozenset())
+    return tuple(sorted({major for kind in kinds if not any(other < kind for other in kinds) for major in kind}))
 
 
 def is_vendors(found: ObjectFacts) -> bool:

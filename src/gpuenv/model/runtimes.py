@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["NAMES", "Maker", "Tie", "runtime_of", "split_soname", "tie"]
+__all__ = ["NAMES", "Maker", "Tie", "runtime_of", "split_soname", "tie", "ungrafted"]
 
 Maker = Literal["nvidia", "amd", "intel"]
 NAMES: dict[Maker, str] = {"nvidia": "CUDA", "amd": "ROCm", "intel": "oneAPI"}
@@ -90,12 +90,20 @@ def split_soname(soname: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else (soname, "")
 
 
+def ungrafted(soname: str) -> tuple[str, str, bool]:
+    """A soname split, without the hash of a copy for one wheel alone, and whether it had one.
+
+    `libgomp-24e2ab19.so.1.0.0` as `libgomp`, `1.0.0`, True.
+    """
+    name, version = split_soname(soname)
+    match = _GRAFTED.fullmatch(name)
+    return (match[1], version, True) if match else (name, version, False)
+
+
 @lru_cache(4096)
 def runtime_of(soname: str) -> tuple[Maker, tuple[int, ...]] | None:
     """Whose runtime a library is of, and the majors it may be of, none where the soname does not say; else None."""
-    name, version = split_soname(soname)
-    if match := _GRAFTED.fullmatch(name):
-        name = match[1]
+    name, version, _ = ungrafted(soname)
     maker = _MAKERS.get(name) or next((_FAMILIES[prefix] for prefix in _FAMILIES if name.startswith(prefix)), None)
     if maker is None:
         return None
