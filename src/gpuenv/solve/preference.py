@@ -10,8 +10,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from gpuenv.model.distribution import Release
-from gpuenv.model.host_libraries import vendor_of
-from gpuenv.model.machine import cuda_level_of_driver
+from gpuenv.model.host_libraries import cuda_of, vendor_of
 from gpuenv.model.target import Target
 from gpuenv.model.version import Version, parse_version
 from gpuenv.solve.nodes import Key, Kind, Need
@@ -120,8 +119,7 @@ class _Taste:
 
     def __init__(self, target: Target) -> None:
         self._vendor = vendor_of(target)
-        cuda = target.cuda or (cuda_level_of_driver(target.driver) if target.driver else None)
-        limit = {"nvidia": cuda, "amd": target.rocm}.get(self._vendor or "")
+        limit = {"nvidia": cuda_of(target), "amd": target.rocm}.get(self._vendor or "")
         self._limit = tuple(map(int, limit.split(".")[:2])) if limit else None
 
     def rank(self, release: Release) -> tuple[int, tuple[int, ...]]:
