@@ -196,6 +196,10 @@ def _driver_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield f'if the driver is newer than that, say so: cuda = "{major}.0" in [tool.gpuenv.targets.{conflict.target}]'
 
 
+def _ptx_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield f"if the driver is newer than that, set `cuda` or `driver` in [tool.gpuenv.targets.{conflict.target}]"
+
+
 def _vendor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     gpu = refusal.reason.rpartition(" ")[2]
     yield f"add an index that has {conflict.subject} for {gpu} under [[tool.gpuenv.index]]"
@@ -248,6 +252,7 @@ _HINTS = {
     "has no code for ": _device_hint,
     "has code for ": _vendor_hint,
     "is for CUDA ": _driver_hint,
+    "has only PTX ": _ptx_hint,
     "needs ": _unprovided_hint,
     "is what ": _url_hint,
     "is not for ": _url_hint,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor, natural
-from gpuenv.model.linkage import Linkage, Outcome, linkage, runtime_majors
+from gpuenv.model.linkage import Linkage, Outcome, Verdict, linkage, runtime_majors
 from gpuenv.model.machine import cuda_of_driver
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
 from gpuenv.model.rules import PackageRules
@@ -85,8 +85,9 @@ def device_refusal(asked: Linkage, facts: NativeFacts, target: Target, name: str
         return f"carries device code ({asked.own_code[0]}), which the target forbids"
     for verdict in asked.verdicts:
         if verdict.outcome is Outcome.REFUSED and verdict.newer_ptx:
-            return f"has code for {verdict.gpu} as PTX {verdict.newer_ptx} only, too new for the target's driver"
-        if verdict.outcome is Outcome.REFUSED:
+            if asked.own_code:  # what a maker's library cannot do is for those to judge who use it
+                return _too_new(verdict)
+        elif verdict.outcome is Outcome.REFUSED:
             return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
         if verdict.outcome is Outcome.OTHER_VENDOR and not target.falls_back(name):
             other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
@@ -100,6 +101,10 @@ def cuda_major(name: str, facts: NativeFacts, target: Target) -> int | None:
         return None
     majors = runtime_majors(facts, target)
     return majors[0] if len(majors) == 1 else None
+
+
+def _too_new(verdict: Verdict) -> str:
+    return f"has only PTX {verdict.newer_ptx} for {verdict.gpu}, too new for the target's driver"
 
 
 def runtime_name(vendor: Vendor | None, major: int) -> str:
@@ -122,6 +127,8 @@ def remarks(facts: NativeFacts, asked: Linkage) -> Iterator[str]:
     for lack in asked.cpu[-1:]:
         yield f"{lack.objects[0].rpartition('/')[2]} needs a processor of {lack.level}"
     for verdict in asked.verdicts:
+        if verdict.newer_ptx:
+            yield _too_new(verdict)
         if verdict.outcome is Outcome.SERVED:
             for gap in verdict.gaps:
                 name = gap.path.rpartition("/")[2]
