@@ -35,7 +35,8 @@ def targets_page(rows: Iterable[tuple[Target, Sequence[str], bool]]) -> str:
 def target_line(target: Target) -> str:
     """`linux-x86_64, glibc 2.28, Python 3.12, sm_90 sm_100, CUDA 13.0`."""
     labels = {"glibc": "glibc ", "musl": "musl ", "macos": "macOS ", "python": "Python ", "cuda": "CUDA "}
-    labels |= {"driver": "driver ", "rocm": "ROCm ", "cpu-fallback": "CPU fallback "}
+    labels |= {"driver": "driver ", "rocm": "ROCm ", "cpu": "CPU ", "cpu-fallback": "CPU fallback "}
+    labels |= {"gpu-code": "GPU code ", "ptx": "PTX ", "host-libraries": "host libraries "}
     return ", ".join(f"{labels.get(key, '')}{value}" for key, value in _target_rows(target))
 
 
@@ -51,6 +52,7 @@ def target_document(
     target: Target, dependencies: Sequence[str], lacks: Sequence[str], taken: bool
 ) -> dict[str, object]:
     """One target in `target list --json` and `target show --json`."""
+    fallback = target.cpu_fallback
     return {
         "name": target.name,
         "platform": target.platform,
@@ -62,7 +64,11 @@ def target_document(
         "cuda": target.cuda,
         "driver": target.driver,
         "rocm": target.rocm,
-        "cpu_fallback": target.cpu_fallback,
+        "cpu": target.cpu,
+        "cpu_fallback": list(fallback) if isinstance(fallback, tuple) else fallback,
+        "gpu_code": target.gpu_code,
+        "ptx": target.ptx,
+        "host_libraries": list(target.host_libraries),
         "dependencies": list(dependencies),
         "fits": not lacks,
         "lacks": list(lacks),
@@ -125,6 +131,8 @@ def machine_document(machine: Machine, tables: Mapping[str, str]) -> dict[str, o
 
 def _target_rows(target: Target) -> list[tuple[str, str]]:
     """What a target says, by the keys of the manifest and in their order."""
+    fallback = target.cpu_fallback
+    whom = f" for {' '.join(fallback)}" if isinstance(fallback, tuple) else ""
     rows = [
         ("platform", target.platform),
         ("glibc", target.glibc),
@@ -135,7 +143,11 @@ def _target_rows(target: Target) -> list[tuple[str, str]]:
         ("cuda", target.cuda),
         ("driver", target.driver),
         ("rocm", target.rocm),
-        ("cpu-fallback", "allowed" if target.cpu_fallback else None),
+        ("cpu", target.cpu),
+        ("cpu-fallback", f"allowed{whom}" if fallback else None),
+        ("gpu-code", "forbidden" if target.gpu_code == "forbid" else None),
+        ("ptx", None if target.ptx else "not used"),
+        ("host-libraries", " ".join(target.host_libraries)),
     ]
     return [(key, value) for key, value in rows if value]
 
