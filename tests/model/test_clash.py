@@ -106,7 +106,7 @@ def test_mpi() -> None:
 
 def test_cuda_majors() -> None:
     """Packages for two CUDA majors clash, those for several or none do not, nor NVIDIA's own libraries."""
-    newer = wheel(module("x/_c.so", "libcudart.so.13"))
+    newer = wheel(module("x/_c.so", "libcudart.so.13", "libnccl.so.2"))
     found = {
         "cupy-cuda12x": of(real("cupy-cuda12x"), H100),
         "bitsandbytes": of(real("bitsandbytes"), H100),

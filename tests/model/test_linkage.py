@@ -349,6 +349,17 @@ def test_rules_put_a_binary_to_sleep() -> None:
     assert found.runtime_major is None
 
 
+def test_dormant_binaries_decide_nothing() -> None:
+    """What is never loaded neither makes a plugin of what loads it, nor has a say in what excludes what."""
+    facts = wheel(module("m/_c.so"), lib("m/libtop.so", "libhalf.so"), lib("m/libhalf.so", "libodbc.so.2"))
+    assert role_of(linkage(facts, CPU), "libtop.so") is Role.PLUGIN
+    assert role_of(linkage(facts, CPU, rules=PackageRules(dormant=("*/libhalf.so",))), "libtop.so") is Role.LIVE
+    both = module("m/_both.so", "libav.so.4", "libav.so.5")
+    facts = wheel(module("m/_4.so", "libav.so.4"), module("m/_5.so", "libav.so.5"), both)
+    assert names(linkage(facts, CPU), Role.PLUGIN) == []
+    assert names(linkage(facts, CPU, rules=PackageRules(dormant=("*_both*",))), Role.PLUGIN) == ["_4.so", "_5.so"]
+
+
 def test_live_wins_over_dormant() -> None:
     """`dormant = ["*"]` with exceptions: what both patterns name is live."""
     facts = wheel(module("m/_c.so", "liba.so.1"), module("m/_d.so", "libb.so.1"))
@@ -465,6 +476,9 @@ def test_levels_of_processors() -> None:
     assert linkage(facts, replace(CPU, cpu="x86-64-v1")).cpu == (CpuLack("x86-64-v2", ("m/_2.so",)), four)
     assert linkage(facts, replace(CPU, cpu="x86-64-v3")).cpu == (four,)
     assert linkage(facts, replace(CPU, cpu="x86-64-v4")).cpu == ()
+    program = lib("m/bin/tool", soname=None, type="executable", cpu="x86-64-v2")
+    assert linkage(wheel(program), CPU).cpu == (CpuLack("x86-64-v2", ("m/bin/tool",)),)
+    assert linkage(wheel(program, module("m/_c.so")), CPU).cpu == ()
 
 
 # laws

@@ -72,7 +72,7 @@ class Lack(NamedTuple):
 
 
 class CpuLack(NamedTuple):
-    """A level of processors beyond the target's, `x86-64-v3`, and the live binaries that need it, sorted."""
+    """A level of processors beyond the target's, `x86-64-v3`, and the live binaries that need it, sorted by path."""
 
     level: str
     objects: tuple[str, ...]
@@ -280,10 +280,16 @@ def _lacks(binaries: Binaries, host: HostPolicy, numbers: Iterable[int]) -> tupl
 
 
 def _beyond(live: Iterable[ObjectFacts], target: Target) -> tuple[CpuLack, ...]:
-    """Levels that live binaries need and the target's processor need not have; a loader picks in `glibc-hwcaps`."""
+    """Levels that live binaries need and the target's processor need not have.
+
+    A loader picks in `glibc-hwcaps`. Programs count where there is nothing else, for their start is their own affair:
+    those of Qt, which come along with its libraries, need x86-64-v2 because of the system that they were made on.
+    """
     has = _level(target.cpu) or 1
+    every = list(live)
+    libraries = [one for one in every if one.type != "executable"]
     found: dict[str, list[str]] = defaultdict(list)
-    for one in live:
+    for one in libraries or every:
         if one.cpu is not None and (_level(one.cpu) or 0) > has and "glibc-hwcaps/" not in one.path:
             found[one.cpu].append(one.path)
     return tuple(CpuLack(level, tuple(sorted(paths))) for level, paths in sorted(found.items()))
