@@ -6,6 +6,7 @@ import typer
 
 from gpuenv.cli import options as o
 from gpuenv.cli.common import Session, command
+from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
 from gpuenv.cli.inspect import inspect
 from gpuenv.cli.target import target as target_command
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     command(app, "sync", sync)
     command(app, "run", run, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
     command(app, "target", target_command)
+    command(app, "doctor", doctor)
     command(app, "inspect", inspect)
     command(app, "facts", facts)
 

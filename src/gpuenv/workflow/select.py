@@ -12,7 +12,7 @@ from gpuenv.model.lock import Lock, LockedTarget
 from gpuenv.model.machine import Machine, lacks
 from gpuenv.workflow.project import Project
 
-__all__ = ["Selected", "select"]
+__all__ = ["Selected", "fits_first", "select"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,12 @@ def select(project: Project, lock: Lock, *, target: str | None, python: str | No
             return Selected(locked, answer, machine)
         misfits[name] = answer
     raise _nothing_fits(misfits)
+
+
+def fits_first(project: Project, lock: Lock, machine: Machine) -> str:
+    """The first target of the manifest that the machine fits; the first of all where it fits none."""
+    names = _in_manifest_order(project, lock)
+    return next((name for name in names if not lacks(machine, lock.targets[name].target)), names[0])
 
 
 def _named(lock: Lock, target: str) -> LockedTarget:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpuenv.model.manifest import Manifest
     from gpuenv.model.plan import Plan
 
-__all__ = ["Asked", "LockUse", "SyncResult", "sync", "up_to_date"]
+__all__ = ["Asked", "LockUse", "SyncResult", "roots_of", "sync", "up_to_date"]
 
 
 class LockUse(Enum):
@@ -126,7 +126,7 @@ def _sync(
 
     lock = project.decode_lock(data)
     selected = select(project, lock, target=asked.target, python=asked.python)
-    roots = _roots(project.manifest, asked)
+    roots = roots_of(project.manifest, asked)
     packages = selected.locked.reachable(frozenset(roots))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store)
@@ -151,7 +151,7 @@ def _sync(
     )
 
 
-def _roots(manifest: "Manifest", asked: Asked) -> tuple[str, ...]:
+def roots_of(manifest: "Manifest", asked: Asked) -> tuple[str, ...]:
     """The root names that the user's selection of extras and groups means."""
     extras = set(manifest.extras) if asked.all_extras else {_known("extra", e, manifest.extras) for e in asked.extras}
     groups = set(manifest.groups) if asked.all_groups else {_known("group", g, manifest.groups) for g in asked.groups}

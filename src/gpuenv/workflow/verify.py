@@ -239,7 +239,7 @@ def _demands(
 
 
 class Judged(NamedTuple):
-    """A demand and what the machine has for it. lack: what is wrong, in words; None: it is met."""
+    """A demand and what the machine has for it. lack: what the machine `has` instead, in words; None: it is met."""
 
     asked: Asked
     found: HostLibrary
@@ -310,11 +310,11 @@ def hosted(judged: Iterable[Judged]) -> dict[str, dict[str, str]]:
 
 def _lack(demand: HostDemand, found: HostLibrary) -> str | None:
     if found.problem == "":
-        return "which has none"
+        return "has none"
     if found.problem:
-        return f"which cannot open it: {found.problem}"
+        return f"cannot open it: {found.problem}"
     if demand.versions and found.path is not None and (missing := _missing(demand.versions, found.path)):
-        return f"whose {found.path} lacks {', '.join(missing)}"
+        return f"has it without {', '.join(missing)}: {found.path}"
     return None
 
 
@@ -336,7 +336,7 @@ def _missing(versions: Sequence[str], path: Path) -> tuple[str, ...]:
 def warnings(judged: Iterable[Judged]) -> tuple[str, ...]:
     """A line for each demand that the machine does not meet."""
     return tuple(
-        f"{one.asked.who} needs {one.asked.demand.soname} of the machine, {one.lack} ({one.asked.demand.by})"
+        f"{one.asked.who} needs {one.asked.demand.soname} of the machine, which {one.lack} ({one.asked.demand.by})"
         for one in judged
         if one.lack
     )

@@ -1,0 +1,312 @@
+"""`gpuenv doctor`: is this machine one for the target, is the environment whole, and does every binary open?"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gpuenv.errors import GpuenvError, InterpreterMissing, StaleLock, StoreError, UsageError
+from gpuenv.host.interpreters import choose, find_interpreters
+from gpuenv.host.loading import open_libraries
+from gpuenv.host.machine import detect
+from gpuenv.model.diagnosis import Check, Diagnosis, Unopened
+from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.loader import installed_at
+from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
+from gpuenv.model.machine import Machine, compare
+from gpuenv.model.stored import StoredObject, decode_listing
+from gpuenv.store.store import Store
+from gpuenv.view.preload import Installed, Openings
+from gpuenv.view.switch import current, current_view
+from gpuenv.workflow import verify
+from gpuenv.workflow.lock import why_stale
+from gpuenv.workflow.project import Project
+from gpuenv.workflow.select import fits_first
+from gpuenv.workflow.sync import Asked, roots_of
+
+__all__ = ["doctor"]
+
+_PATIENCE = 60.0  # seconds for the binaries of one package
+_AT_ONCE = 4
+_SHOWN = 3
+_GLIBC = re.compile(r"manylinux_2_(\d+)_")
+
+
+def doctor(project: Project, target: str | None = None) -> Diagnosis:
+    """Look at everything. target: by default the environment's, else the first that this machine fits.
+
+    Raises StaleLock where there is no lock, UsageError for a target that it does not have.
+    """
+    data = project.lock_bytes()
+    if data is None:
+        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
+    lock, machine = project.decode_lock(data), detect(project.environ)
+    patient = _patient(project, lock, machine, target)
+    checks = [*_machine(patient), *_host(patient)]
+    if patient.marker is None:
+        return Diagnosis(patient.name, tuple(checks), environment=False)
+    checks += [*_store(patient), *_view(patient)]
+    opened, unopened = _opened(patient)
+    return Diagnosis(patient.name, tuple(checks), environment=True, opened=opened, unopened=unopened)
+
+
+@dataclass
+class _Patient:
+    """What is looked at. marker: of the environment, None where there is none for the target.
+
+    artifacts, objects, facts: by package; objects as far as the store has them, facts of those with binaries.
+    problem: why facts cannot be had.
+    """
+
+    project: Project
+    lock: Lock
+    locked: LockedTarget
+    machine: Machine
+    marker: Mapping[str, object] | None
+    packages: tuple[LockedPackage, ...]
+    artifacts: dict[str, LockedArtifact]
+    store: Store
+    objects: dict[str, StoredObject]
+    facts: dict[str, NativeFacts]
+    problem: StoreError | None
+
+    @property
+    def name(self) -> str:
+        """The target's."""
+        return self.locked.target.name
+
+    @property
+    def python(self) -> Path:
+        """The environment's interpreter."""
+        return self.project.venv / "bin" / "python"
+
+    def title(self, name: str) -> str:
+        """`numpy 2.5.5`."""
+        return f"{name} {self.artifacts[name].version}"
+
+
+def _patient(project: Project, lock: Lock, machine: Machine, target: str | None) -> _Patient:
+    marker = current(project.venv) if current_view(project.venv) is not None else None
+    there = str(marker.get("target")) if marker else None
+    if target is not None and target not in lock.targets:
+        raise UsageError(f"there is no target {target}", hints=[f"the lock has {', '.join(sorted(lock.targets))}"])
+    name = target or (there if there in lock.targets else None) or fits_first(project, lock, machine)
+    locked = lock.targets[name]
+    mine = marker if there == name else None
+    roots = mine.get("selection") if mine else None
+    roots = roots if isinstance(roots, list) else roots_of(project.manifest, Asked())
+    packages = locked.reachable(frozenset(map(str, roots)))
+    artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
+    store = Store(project.store)
+    objects = {name: found for name, one in artifacts.items() if (found := store.find(one.sha256)) is not None}
+    reader, facts, problem = verify.NativeReader(project), {}, None
+    for package, stored in objects.items():
+        try:
+            known = reader.facts(artifacts[package], store.path(stored))
+        except StoreError as error:
+            problem = error
+            continue
+        if known is not None:
+            facts[package] = known
+    return _Patient(project, lock, locked, machine, mine, packages, artifacts, store, objects, facts, problem)
+
+
+# the machine
+
+
+def _machine(patient: _Patient) -> Iterator[Check]:
+    target = patient.locked.target
+    for wanted in compare(patient.machine, target):
+        by = _who(patient, wanted.what) or f"target {target.name}"
+        yield Check("machine", wanted.what, by, wanted.lack is None, wanted.lack or wanted.has)
+    if target.rocm:
+        has = f"ROCm {patient.machine.rocm}" if patient.machine.rocm else "none"
+        detail = f"wheels bring it; installed for the whole machine: {has}"
+        yield Check("machine", f"ROCm {target.rocm}", f"target {target.name}", True, detail)
+    found = find_interpreters(patient.project.environ, patient.project.cache)
+    try:
+        path, missing = choose(target.python, found).path, None
+    except InterpreterMissing as error:
+        path, missing = "", error.message
+    yield Check("machine", f"Python {target.python}", f"target {target.name}", missing is None, missing or path)
+
+
+def _who(patient: _Patient, what: str) -> str:
+    """The packages that a demand of the target comes from: those with the newest glibc, those that use CUDA."""
+    names: list[str] = []
+    if what.startswith("glibc"):
+        newest = {name: _glibc_of(one.filename) for name, one in patient.artifacts.items()}
+        names = [name for name, glibc in newest.items() if glibc and glibc == max(newest.values())]
+    elif what.startswith(("GPU", "CUDA", "NVIDIA")):
+        names = [package.name for package in patient.packages if package.runtime is not None]
+    shown = ", ".join(patient.title(name) for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _glibc_of(filename: str) -> int:
+    """The oldest glibc 2.x that a wheel's tags promise to serve; 0 where they promise nothing."""
+    return min(map(int, _GLIBC.findall(filename)), default=0)
+
+
+def _host(patient: _Patient) -> Iterator[Check]:
+    """Libraries that the machine has to bring."""
+    for one in _judged(patient):
+        detail = f"this machine {one.lack}" if one.lack else str(one.found.path or "found")
+        by = f"{one.asked.who} ({one.asked.demand.by})"
+        yield Check("host", one.asked.demand.soname, by, one.lack is None, detail)
+
+
+def _judged(patient: _Patient) -> tuple[verify.Judged, ...]:
+    if patient.machine.platform != patient.locked.target.platform:
+        return ()
+    asked = verify.asked_of_machine(
+        patient.locked,
+        patient.packages,
+        patient.artifacts,
+        patient.facts,
+        project=patient.project.manifest.name,
+        rules=patient.project.manifest.rules,
+    )
+    python = str(patient.python) if patient.python.exists() else _any_python(patient)
+    return verify.judge(asked, python, patient.locked.target, patient.project.environ) if asked and python else ()
+
+
+def _any_python(patient: _Patient) -> str | None:
+    found = find_interpreters(patient.project.environ, patient.project.cache)
+    try:
+        return choose(patient.locked.target.python, found).path
+    except InterpreterMissing:
+        return found[0].path if found else None
+
+
+# the store and the view
+
+
+def _store(patient: _Patient) -> Iterator[Check]:
+    if patient.problem is not None:
+        yield Check("store", patient.problem.message, "gpuenv.lock", False, "; ".join(patient.problem.causes))
+    whole = 0
+    for name in patient.artifacts:
+        stored = patient.objects.get(name)
+        problem = "the store has no object of it" if stored is None else _damage(patient.store.path(stored), stored)
+        whole += problem is None
+        if problem:
+            yield Check("store", patient.title(name), "the environment", False, problem)
+    if whole:
+        yield Check("store", f"{whole} objects", "the environment", True, "every file is there, with its size")
+
+
+def _damage(folder: Path, stored: StoredObject) -> str | None:
+    """The first file of an object that is not there as it was unpacked."""
+    try:
+        listing = decode_listing((folder / "listing.msgpack").read_bytes())
+    except OSError:
+        listing = None
+    if listing is None:
+        return f"objects/{stored.key}/listing.msgpack cannot be read"
+    for directory in listing:
+        for file in directory.files:
+            path = f"{directory.path}/{file.name}" if directory.path else file.name
+            try:
+                size = os.stat(f"{folder}/{path}", follow_symlinks=False).st_size  # noqa: PTH116 - thousands of them
+            except OSError:
+                return f"objects/{stored.key}/{path} is gone"
+            if size != file.size:
+                return f"objects/{stored.key}/{path} has {size} bytes instead of {file.size}"
+    return None
+
+
+def _view(patient: _Patient) -> Iterator[Check]:
+    project, marker = patient.project, patient.marker or {}
+    try:
+        stale = why_stale(project)
+    except GpuenvError as error:
+        stale = error.message
+    yield Check("view", "gpuenv.lock", "pyproject.toml", stale is None, stale or "answers pyproject.toml")
+    wanted = {name: [one.version, one.sha256] for name, one in patient.artifacts.items()}
+    has = marker.get("packages")
+    differing = sorted(set(map(str, _differing(wanted, has if isinstance(has, dict) else {}))))
+    detail = "holds what the lock says"
+    if differing:
+        detail = f"differs in {', '.join(differing[:_SHOWN])}: run `gpuenv sync`"
+    yield Check("view", ".venv", "gpuenv.lock", not differing, detail)
+    broken = _broken_link(project.venv)
+    detail = f"{broken} leads nowhere: run `gpuenv sync`" if broken else "every link leads somewhere"
+    yield Check("view", "links of .venv", "the environment", broken is None, detail)
+
+
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[str]:
+    return (name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
+def _broken_link(venv: Path) -> str | None:
+    root = os.path.realpath(venv)
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = f"{folder}/{name}"
+            if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - thousands of them
+                return f".venv{path.removeprefix(root)}"
+    return None
+
+
+# the binaries
+
+
+def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
+    """Open every live binary of every package, each package in a process of its own."""
+    site = next(iter(sorted(patient.project.venv.glob("lib/python*/site-packages"))), None)
+    if site is None or patient.machine.platform != patient.locked.target.platform:
+        return 0, ()
+    hosted = verify.hosted(_judged(patient))
+    installed = verify.installed(
+        patient.locked,
+        patient.packages,
+        patient.facts,
+        patient.objects,
+        rules=patient.project.manifest.rules,
+        hosted=hosted,
+        live_only=True,
+    )
+    openings = Openings({name: _with_required(one, installed) for name, one in installed.items()}, trusting=False)
+
+    def open_package(name: str) -> tuple[int, list[Unopened]]:
+        binaries = {str(site / installed_at(one.path)): one for one in openings.order(name) if _opens(one)}
+        first = [str(site / path) for path in openings.before(name)]
+        found = open_libraries(patient.python, list(binaries), first=first, patience=_PATIENCE) if binaries else ()
+        unopened = [Unopened(patient.title(name), binaries[one.name].path, one.problem) for one in found if one.problem]
+        return len(found) - len(unopened), unopened
+
+    with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(open_package, sorted(installed)))
+    return sum(count for count, _ in results), tuple(one for _, unopened in results for one in unopened)
+
+
+def _opens(found: ObjectFacts) -> bool:
+    """Is it a library? Some programs say that they are."""
+    return found.type == "shared" and (found.interpreter is None or found.soname is not None)
+
+
+def _with_required(own: Installed, everybody: Mapping[str, Installed]) -> Installed:
+    """With those sonames bound, too, that what it requires brings: its modules are imported before."""
+    libraries = {name: set(sonames) for name, sonames in own.libraries.items()}
+    open_ones = {soname for one in own.awake for soname in one.needed if own.carrier(soname) is None} - own.bound.keys()
+    for soname in sorted(open_ones):
+        for name in _required(own, everybody):
+            if everybody[name].offer(soname) is not None:
+                libraries.setdefault(name, set()).add(soname)
+                break
+    return replace(own, libraries={name: tuple(sorted(sonames)) for name, sonames in libraries.items()})
+
+
+def _required(own: Installed, everybody: Mapping[str, Installed]) -> Iterable[str]:
+    """Distributions with binaries that one requires, directly or not, nearest first."""
+    seen, todo = {own.name: None}, [own.name]
+    while todo:
+        found = everybody.get(todo.pop(0))
+        for name in sorted(found.requires) if found else ():
+            if name not in seen:
+                seen[name] = None
+                todo.append(name)
+    return [name for name in seen if name in everybody and name != own.name]
