@@ -23,7 +23,7 @@ from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
 from gpuenv.solve.device import device_refusal, is_native, level_refusal, runtime_name, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
-from gpuenv.solve.offers import Offers
+from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
 
 __all__ = ["Judgement", "Natives", "Way"]
@@ -140,7 +140,7 @@ class Natives:
             rows = providers[need.soname]
             if any(row.name == name for row in rows):
                 continue  # another release of it, or another wheel, is said to bring it: it knows what it does
-            usable = tuple(row for row in rows if self._offers(row.name).page.releases)
+            usable = tuple(filter(self._exists, rows))
             if usable:
                 wanted.append(Wanted(need, usable))
             elif self._must_be_provided(need.soname, rows):
@@ -178,6 +178,11 @@ class Natives:
         rows = [row for table in tables for row in table.of(soname, runtime) or table.of(soname)]
         return tuple(dict.fromkeys(rows))
 
+    def _exists(self, row: Requirement) -> bool:
+        """Does an index have a version of a provider that may bring the soname? Others may hold the mere name."""
+        releases = self._offers(row.name).page.releases
+        return any(not row.specifier or admits(row.specifier, release.version) for release in releases)
+
     def carry(self, need: Need, wheel: WheelFile) -> bool:
         """Does the wheel have the library that a need is about, with the symbol versions that are wanted of it?"""
         if self._task.rules.scan is Scan.NONE:
@@ -191,7 +196,7 @@ class Natives:
         """What the project itself needs (`native`), but for what every machine of the target has."""
         for asked in self._roots():
             rows = self._all_providers([asked], None)[asked.soname]
-            usable = tuple(row for row in rows if self._offers(row.name).page.releases)
+            usable = tuple(filter(self._exists, rows))
             if usable or self._must_be_provided(asked.soname, rows):
                 yield self._need(Wanted(asked, usable), origin="project")
 
