@@ -108,7 +108,13 @@ def compare(machine: Machine, target: "Target") -> tuple[Wanted, ...]:
         lack = f"the target is for {target.platform}, this machine is {machine.platform}"
         return (Wanted(f"platform {target.platform}", machine.platform, lack),)
     platform = Wanted(f"platform {target.platform}", machine.platform)
-    return (platform, *_libc(machine, target), *_gpu(machine, target), *_driver(machine, target), *_cpu(machine, target))
+    return (
+        platform,
+        *_libc(machine, target),
+        *_gpu(machine, target),
+        *_driver(machine, target),
+        *_cpu(machine, target),
+    )
 
 
 def _libc(machine: Machine, target: "Target") -> list[Wanted]:
