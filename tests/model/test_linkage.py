@@ -436,6 +436,15 @@ def test_ptx_newer_than_the_driver_serves_nobody() -> None:
     assert (verdict.coverage.served, verdict.coverage.units, verdict.newer_ptx) == (1, 2, None)
 
 
+def test_any_ptx_of_a_makers_library_counts() -> None:
+    """A wheel that has nothing but a maker's library is not refused for PTX that is too new for the driver."""
+    old = replace(H100, cuda="12.2")
+    facts = wheel(lib("nvidia/lib/libcusparseLt.so.0", **ptx("8.7")))
+    assert told(linkage(facts, old)) == ["sm_90 served 1/1 jit"]
+    own = lib("m/libown.so", **ptx("8.7"))
+    assert told(linkage(wheel(*facts.objects, own), old)) == ["sm_90 refused"]
+
+
 def test_ptx_may_be_ruled_out() -> None:
     """With `ptx = false`, of the target or of the package, only machine code serves."""
     facts = wheel(module("m/_c.so", **ptx("8.0")))

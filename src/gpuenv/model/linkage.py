@@ -333,8 +333,13 @@ def _verdicts(
     target: Target,
     rules: PackageRules,
 ) -> tuple[Verdict, ...]:
-    """How far the artifact serves each GPU of the target."""
-    ask = _Ask(_driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
+    """How far the artifact serves each GPU of the target.
+
+    Of a maker's library by itself any PTX counts: cuSPARSELt has for sm_75 little else, in one container, and whoever
+    requires it (torch) need not use it there.
+    """
+    only_makers = bool(judged) and all(map(is_vendors, judged))
+    ask = _Ask(None if only_makers else _driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
     live = [found for found in judged if found.path in awake]
     return tuple(_verdict(gpu, judged, live, files, ask) for gpu in map(parse_gpu, target.gpu) if gpu)
 
