@@ -1,25 +1,40 @@
-"""The published facts table: what well-known GPU wheels say, so that nobody has to fetch gigabytes to know it.
+"""What is published with gpuenv: facts of well-known GPU wheels, and the table of who provides which soname.
 
-The table is a ZIP archive: `<distribution>.json` maps the sha256 of each wheel to its file name and facts,
-`providers.json` maps a SONAME to the distributions that carry it. The same facts always yield the same bytes.
+The table of facts is a ZIP archive: `<distribution>.json` maps the sha256 of each wheel to its file name and facts,
+`providers.json` maps a SONAME to the distributions that carry it. The same facts always yield the same bytes. The table
+of providers, `providers.toml`, is written by hand and checked against wheels (docs/reference/providers.md).
 """
 
+import hashlib
 import io
 import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gpuenv.errors import StoreError
 from gpuenv.model.facts import NativeFacts, ObjectFacts, PublishedLine, decode_facts, decode_published, encode_facts
 from gpuenv.model.version import normal_name
 
-__all__ = ["SHIPPED", "PublishedFacts", "PublishedWheel", "distribution_of", "encode_table"]
+if TYPE_CHECKING:
+    from gpuenv.model.providers import ProviderTable
+
+__all__ = [
+    "PROVIDERS",
+    "SHIPPED",
+    "PublishedFacts",
+    "PublishedWheel",
+    "distribution_of",
+    "encode_table",
+    "read_providers",
+    "shipped_providers",
+]
 
 SHIPPED = Path(__file__).parent.parent / "published" / "facts.zip"
+PROVIDERS = SHIPPED.with_name("providers.toml")
 Value = TypeVar("Value")
 
 _PROVIDERS = "providers.json"
@@ -93,6 +108,27 @@ class PublishedFacts:
             return zipfile.ZipFile(self._path)
         except (zipfile.BadZipFile, OSError) as error:
             raise StoreError(f"the table of published facts cannot be read: {error}") from error
+
+
+@cache
+def shipped_providers() -> "ProviderTable":
+    """The table of providers in this gpuenv, read once; the lock records its digest."""
+    return read_providers(PROVIDERS)
+
+
+def read_providers(path: Path) -> "ProviderTable":
+    """A table of providers in TOML; raises StoreError where it cannot be read, or is none of this version."""
+    from gpuenv.model.providers import decode_providers
+    from gpuenv.toml.read import SyntaxProblem, parse
+
+    try:
+        data = path.read_bytes()
+        document = parse(data.decode())
+        if isinstance(document, SyntaxProblem):
+            raise ValueError(f"line {document.line}: {document.message}")
+        return decode_providers(document, f"sha256:{hashlib.sha256(data).hexdigest()}")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the table of providers cannot be used: {path.name}: {error}") from error
 
 
 def encode_table(wheels: Iterable[PublishedWheel]) -> bytes:
