@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, PythonModule, Units, decode_facts
-from gpuenv.model.linkage import CpuLack, Linkage, Met, Outcome, Role, linkage, runtime_majors
+from gpuenv.model.linkage import CpuLack, Linkage, Met, Role, linkage, runtime_majors
 from gpuenv.model.rules import AllowedMissing, PackageRules
 from gpuenv.model.target import Target
+from gpuenv.model.verdict import Outcome
 
 CASES = Path(__file__).resolve().parents[2] / "fixtures" / "linkage"
 CPU = Target("cpu")

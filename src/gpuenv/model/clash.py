@@ -14,7 +14,7 @@ from gpuenv.model.roles import majors_of, ties_of
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import ungrafted
 
-__all__ = ["Clash", "Copy", "Kind", "clashes", "runtimes"]
+__all__ = ["Clash", "Copy", "Kind", "clashes", "kinds_of", "runtimes"]
 
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _STDCXX = "libstdc++"
@@ -83,21 +83,30 @@ def clashes(by_distribution: Mapping[str, Mapping[str, tuple[Copy, ...]]]) -> tu
     if their names have the same hash.
     """
     found = []
+    counted = {name: kinds_of(name, by_distribution[name]) for name in sorted(by_distribution)}
     for runtime in RUNTIMES:
         kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for name in sorted(by_distribution):
-            if runtime not in _MAKERS_OWN or not name.startswith(_MAKERS):
-                for copy in by_distribution[name].get(runtime, ()):
-                    kinds[copy.kind].append((name, copy.path))
-        if len(kinds) > 1 or (runtime == _STDCXX and any(map(_several, kinds.items()))):
+        for name, copies in counted.items():
+            for copy in copies.get(runtime, ()):
+                kinds[copy.kind].append((name, copy.path))
+        if len(kinds) > 1:
             rows = (Kind(kind, tuple(sorted(kinds[kind]))) for kind in sorted(kinds, key=_order))
             found.append(Clash(runtime, tuple(rows)))
     return tuple(found)
 
 
-def _several(kind: tuple[str, list[tuple[str, str]]]) -> bool:
-    name, witnesses = kind
-    return len(witnesses) > 1 and not ungrafted(name)[2]
+def kinds_of(name: str, copies: Mapping[str, tuple[Copy, ...]]) -> dict[str, tuple[Copy, ...]]:
+    """What of one distribution counts as a kind of its own: unhashed copies of libstdc++ are one each, by their path.
+
+    What NVIDIA's own distributions bring of CUDA does nothing until somebody needs it, and does not count.
+    """
+    counted = {}
+    for runtime, found in copies.items():
+        if runtime == _STDCXX:
+            found = tuple(one if ungrafted(one.kind)[2] else Copy(f"{name}/{one.path}", one.path) for one in found)
+        if runtime not in _MAKERS_OWN or not name.startswith(_MAKERS):
+            counted[runtime] = found
+    return counted
 
 
 def _order(kind: str) -> tuple[int, str]:

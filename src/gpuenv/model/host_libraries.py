@@ -51,6 +51,9 @@ DRIVER_LIBRARIES = frozenset().union(*_DRIVERS.values())
 
 _NEWER_THAN_ALL = "9999"  # a driver
 
+# What a library of the policies needs itself is wherever that is.
+_COME_WITH = {"libxcb.so.1": "libX11.so.6"}
+
 _NUMBERED = re.compile(r"(.{1,60}?)_([0-9]{1,9}(?:\.[0-9]{1,9}){0,8})")
 
 # Every glibc has it, and no number says which symbols are in it.
@@ -172,6 +175,7 @@ def _policy(platform: str, machine: str, glibc: str | None, musl: str | None, ve
     newest["GLIBC"] = (major, minor)
     if machine in _LOADERS:
         system.add(_LOADERS[machine])
+    system |= {soname for soname, owner in _COME_WITH.items() if owner in system}
     return HostPolicy(f"glibc {major}.{minor}", frozenset(system), driver, newest, frozenset(words))
 
 

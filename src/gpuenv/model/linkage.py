@@ -10,26 +10,22 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from gpuenv.model.architecture import Fit, Gpu, fit, parse_gpu, ptx_isa_of
-from gpuenv.model.coverage import Coverage, coverage, served
-from gpuenv.model.facts import NativeFacts, ObjectFacts, Vendor
-from gpuenv.model.host_libraries import HostPolicy, allowed_by, cuda_of, vendor_of
+from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.host_libraries import HostPolicy, allowed_by, vendor_of
 from gpuenv.model.loader import Binaries, Edge, why_unfit
-from gpuenv.model.roles import Placed, Role, Roles, is_vendors, majors_of
+from gpuenv.model.roles import Placed, Role, Roles, majors_of
 from gpuenv.model.rules import PackageRules
 from gpuenv.model.target import Target
+from gpuenv.model.verdict import Outcome, Verdict, judged_binaries, own_code, verdicts
 
 __all__ = [
     "CpuLack",
-    "Gap",
     "Lack",
     "Linkage",
     "Met",
     "Need",
-    "Outcome",
     "Placed",
     "Role",
-    "Verdict",
     "linkage",
     "runtime_majors",
 ]
@@ -64,11 +60,15 @@ class Need(NamedTuple):
 
 
 class Lack(NamedTuple):
-    """A symbol version that the target's system library is too old for, and the live binaries that need it."""
+    """A symbol version that the target's system library is too old for, and the live binaries that need it.
+
+    sure: one of them is loaded without any doubt, or nothing that may be opened by name is better.
+    """
 
     library: str
     version: str
     objects: tuple[str, ...]
+    sure: bool = True
 
 
 class CpuLack(NamedTuple):
@@ -76,40 +76,6 @@ class CpuLack(NamedTuple):
 
     level: str
     objects: tuple[str, ...]
-
-
-class Outcome(Enum):
-    """What an artifact's device code means for a GPU.
-
-    SERVED: a live binary has code that runs. NO_CODE: it carries no device code. REFUSED: it carries code for GPUs of
-    that vendor, and none that is live runs. OTHER_VENDOR: all its own code is for another vendor's GPUs.
-    """
-
-    SERVED = "served"
-    NO_CODE = "no code"
-    REFUSED = "refused"
-    OTHER_VENDOR = "other vendor"
-
-
-class Gap(NamedTuple):
-    """A live binary with code for the GPU in fewer than half of its containers: `served` of `units`."""
-
-    path: str
-    served: int
-    units: int
-
-
-class Verdict(NamedTuple):
-    """One GPU of the target. coverage: by live binaries together. gaps: worst first.
-
-    newer_ptx: where it is refused, the PTX ISA that its driver would have to compile to serve it, `9.0`.
-    """
-
-    gpu: Gpu
-    outcome: Outcome
-    coverage: Coverage
-    gaps: tuple[Gap, ...]
-    newer_ptx: str | None = None
 
 
 class Linkage(NamedTuple):
@@ -170,16 +136,16 @@ def linkage(
     demanded = {need.soname for need in needs}
     wishes = [need for need in _needs(binaries, rules, plugins) if need.met is Met.UNMET]
     awake = {binaries.objects[number].path for number in (*live, *variants)}
-    judged, files = _judged(facts, dormant)
+    judged, files = judged_binaries(facts, dormant)
     return Linkage(
         roles=tuple(sorted((*_placed(binaries, roles), *_unfit_ones(facts, target)), key=lambda placed: placed.path)),
         needs=needs,
         optional=tuple(need for need in wishes if need.soname not in demanded),
-        lacks=_lacks(binaries, host, live),
-        verdicts=_verdicts(judged, files, awake, target, rules),
+        lacks=_lacks(binaries, host, live, roles.certain),
+        verdicts=verdicts(judged, files, awake, target, rules),
         runtime_major=runtime_major,
         cpu=_beyond((binaries.objects[number] for number in live), target),
-        own_code=() if rules.gpu_code == "trust" else _own_code(judged or files),
+        own_code=() if rules.gpu_code == "trust" else own_code(judged or files),
     )
 
 
@@ -268,15 +234,23 @@ def _met(edge: Edge, host: HostPolicy, path: str, rules: PackageRules) -> Met:
     return Met.ALLOWED if allowed else Met.UNMET
 
 
-def _lacks(binaries: Binaries, host: HostPolicy, numbers: Iterable[int]) -> tuple[Lack, ...]:
-    lacking: dict[tuple[str, str], set[str]] = defaultdict(set)
+def _lacks(
+    binaries: Binaries, host: HostPolicy, numbers: Collection[int], certain: Collection[int]
+) -> tuple[Lack, ...]:
+    lacking: dict[tuple[str, str], set[int]] = defaultdict(set)
     for number in numbers:
         found = binaries.objects[number]
         carried = {edge.soname for edge in binaries.edges[number] if edge.to is not None}
         for library, versions in found.versions_needed.items():
             for version in host.lacks(library, versions) if library not in carried else ():
-                lacking[library, version].add(found.path)
-    return tuple(Lack(*key, tuple(sorted(paths))) for key, paths in sorted(lacking.items()))
+                lacking[library, version].add(number)
+    hopeless = len(set().union(*lacking.values())) == len(numbers)
+    return tuple(
+        Lack(
+            *key, tuple(binaries.objects[number].path for number in sorted(by)), hopeless or not by.isdisjoint(certain)
+        )
+        for key, by in sorted(lacking.items())
+    )
 
 
 def _beyond(live: Iterable[ObjectFacts], target: Target) -> tuple[CpuLack, ...]:
@@ -298,89 +272,3 @@ def _beyond(live: Iterable[ObjectFacts], target: Target) -> tuple[CpuLack, ...]:
 def _level(cpu: str | None) -> int | None:
     match = _LEVEL.fullmatch(cpu or "")
     return int(match[1]) if match else None
-
-
-def _own_code(judged: Iterable[ObjectFacts]) -> tuple[str, ...]:
-    return tuple(sorted(found.path for found in judged if found.device_code and not is_vendors(found)))
-
-
-def _judged(facts: NativeFacts, dormant: Collection[str]) -> tuple[list[ObjectFacts], list[ObjectFacts]]:
-    """The binaries whose device code is the artifact's, and the loose files of device code that count.
-
-    Kernels of a package are judged by its own binaries: the maker's libraries that it carries along (triton has CUDA's
-    profiler) are its tools, and count where there is nothing else. Loose files of device code refuse nothing, for who
-    has them has others or a compiler (numba has a test's, flashinfer some that it would else make).
-    """
-    binaries = [found for found in facts.objects if found.for_host and found.path not in dormant]
-    files = [found for found in facts.objects if not found.for_host and found.path not in dormant]
-    own = [found for found in binaries if not is_vendors(found)]
-    judged = [found for found in own or binaries if found.device_code]
-    return judged, files if judged or not binaries else []
-
-
-class _Ask(NamedTuple):
-    """How device code is judged. isa: the newest PTX ISA that the driver compiles. ptx: does PTX serve at all?"""
-
-    isa: str | None
-    ptx: bool
-    trusted: bool
-
-
-def _verdicts(
-    judged: list[ObjectFacts],
-    files: list[ObjectFacts],
-    awake: Collection[str],
-    target: Target,
-    rules: PackageRules,
-) -> tuple[Verdict, ...]:
-    """How far the artifact serves each GPU of the target.
-
-    Of a maker's library by itself any PTX counts: cuSPARSELt has for sm_75 little else, in one container, and whoever
-    requires it (torch) need not use it there.
-    """
-    only_makers = bool(judged) and all(map(is_vendors, judged))
-    ask = _Ask(None if only_makers else _driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
-    live = [found for found in judged if found.path in awake]
-    return tuple(_verdict(gpu, judged, live, files, ask) for gpu in map(parse_gpu, target.gpu) if gpu)
-
-
-def _driver_isa(target: Target) -> str | None:
-    """The newest PTX ISA that the target's driver compiles; None where that is not known."""
-    cuda = cuda_of(target)
-    return ptx_isa_of(cuda) if cuda else None
-
-
-def _verdict(
-    gpu: Gpu, judged: list[ObjectFacts], live: list[ObjectFacts], files: list[ObjectFacts], ask: _Ask
-) -> Verdict:
-    whole = served([*live, *files], gpu, driver_isa=ask.isa, ptx=ask.ptx)
-    vendors: set[Vendor] = {code.vendor for found in judged for code in found.device_code}
-    if whole.best is not None:
-        outcome = Outcome.SERVED
-    elif ask.trusted:
-        outcome = Outcome.NO_CODE
-    elif gpu.vendor in vendors:
-        outcome = Outcome.REFUSED
-    else:
-        own = any(not is_vendors(found) for found in judged)
-        outcome = Outcome.OTHER_VENDOR if vendors and own else Outcome.NO_CODE
-    gaps = []
-    for found in live if outcome is Outcome.SERVED else ():
-        part = coverage(found, gpu, driver_isa=ask.isa, ptx=ask.ptx)
-        # makers' libraries are full of kernels for one architecture or two
-        if 2 * part.served < part.units and not is_vendors(found):
-            gaps.append(Gap(found.path, part.served, part.units))
-    gaps.sort(key=lambda gap: (gap.served / gap.units, gap.path))
-    return Verdict(gpu, outcome, whole, tuple(gaps), _newer_ptx(gpu, live, ask) if outcome is Outcome.REFUSED else None)
-
-
-def _newer_ptx(gpu: Gpu, live: Iterable[ObjectFacts], ask: _Ask) -> str | None:
-    """The oldest PTX ISA of code that would serve a GPU if its driver compiled it."""
-    if ask.isa is None or not ask.ptx:
-        return None
-    isas = {code.isa for found in live for code in found.device_code if code.isa and fit(code, gpu) is Fit.JIT}
-    return min(isas, key=_numbers, default=None)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"[0-9]{1,9}", version))

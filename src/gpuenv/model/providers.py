@@ -7,6 +7,7 @@ from functools import cache
 
 from gpuenv.model.facts import Vendor
 from gpuenv.model.requirement import InvalidRequirement, Requirement, parse_requirement
+from gpuenv.model.rules import AllowedMissing
 from gpuenv.model.version import normal_name
 
 __all__ = ["NO_PROVIDERS", "VERSION", "ProviderTable", "decode_providers", "decode_rows"]
@@ -27,11 +28,13 @@ class ProviderTable:
 
     any: whatever runtime is used. by_runtime: for one major version of a vendor's runtime, ("nvidia", 13).
     digest: `sha256:…` of the table as it was read, "" for none.
+    optional: what binaries of a distribution name and do without, which they do not say themselves.
     """
 
     any: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
     by_runtime: Mapping[tuple[Vendor, int], Mapping[str, tuple[Requirement, ...]]] = field(default_factory=dict)
     digest: str = ""
+    optional: Mapping[str, tuple[AllowedMissing, ...]] = field(default_factory=dict)
 
     def of(self, soname: str, runtime: tuple[Vendor, int] | None = None) -> tuple[Requirement, ...]:
         """The providers of a soname. runtime: whose, and which major version; None: any, the newest first."""
@@ -66,13 +69,14 @@ def decode_providers(document: Mapping[str, object], digest: str) -> ProviderTab
     if version > VERSION:
         raise ValueError(f"it is of version {version}, and this gpuenv reads version {VERSION}")
     rows = decode_rows(sections.pop("any", {}), "any: ")
+    optional = _optional(sections.pop("optional", {}))
     by_runtime: dict[tuple[Vendor, int], Mapping[str, tuple[Requirement, ...]]] = {}
     for name, section in sections.items():
         match = _RUNTIME.fullmatch(name)
         if not match:
             raise ValueError(f"{name!r} is no runtime, such as 'nvidia 13'")
         by_runtime[_VENDORS[match[1]], int(match[2])] = decode_rows(section, f"{name}: ")
-    return ProviderTable(rows, by_runtime, digest)
+    return ProviderTable(rows, by_runtime, digest, optional)
 
 
 def decode_rows(rows: object, place: str = "") -> dict[str, tuple[Requirement, ...]]:
@@ -92,6 +96,19 @@ def decode_rows(rows: object, place: str = "") -> dict[str, tuple[Requirement, .
         if not isinstance(asked, list) or not 0 < len(asked) <= _ROW:
             raise ValueError(f"{place}{soname}: not a list of 1 to {_ROW} requirements")
         decoded[soname] = tuple(dict.fromkeys(_requirement(text, f"{place}{soname}: ") for text in asked))
+    return decoded
+
+
+def _optional(rows: object) -> dict[str, tuple[AllowedMissing, ...]]:
+    """Distributions, and the sonames that each can do without."""
+    if not isinstance(rows, Mapping):
+        raise ValueError("optional: not a table of distributions")
+    decoded = {}
+    for name, sonames in rows.items():
+        whole = isinstance(sonames, list) and all(isinstance(one, str) and _SONAME.fullmatch(one) for one in sonames)
+        if not whole or not _NAME.fullmatch(name):
+            raise ValueError(f"optional: {_shown(name)}: not the name of a distribution with a list of sonames")
+        decoded[normal_name(name)] = tuple(map(AllowedMissing, sonames))
     return decoded
 
 

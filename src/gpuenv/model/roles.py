@@ -12,6 +12,7 @@ from operator import and_
 from typing import NamedTuple
 
 from gpuenv.model.facts import ObjectFacts, Vendor
+from gpuenv.model.host_libraries import DRIVER_LIBRARIES
 from gpuenv.model.loader import Binaries
 from gpuenv.model.runtimes import NAMES, Maker, Tie, runtime_of, split_soname, tie
 
@@ -83,6 +84,8 @@ class Roles:
         self.variants: dict[int, tuple[str, ...]] = {}
         # what each of those that exclude each other needs
         self.shared: set[str] = set()
+        # live without any doubt: what modules reach, and what the rules call live
+        self.certain: frozenset[int] = frozenset()
         self._decide()
 
     def numbers(self, role: Role) -> list[int]:
@@ -137,6 +140,7 @@ class Roles:
         self._put(always, Role.LIVE, "a Python module needs it")
         always |= self.reached(self._said)
         self._put(always, Role.LIVE, "a library that is loaded needs it")
+        self.certain = frozenset(always)
         others, there = [number for number in tops if number not in self.why], self.unmet(always)
         for number in others:
             if reason := self._asleep(number, there):
@@ -254,7 +258,9 @@ class Roles:
 
     def _is_runtime(self, soname: str) -> bool:
         runtime = runtime_of(soname)
-        return bool(runtime and (self._only_vendors or runtime[0] == self._vendor))
+        if runtime is None or soname in DRIVER_LIBRARIES:
+            return False
+        return self._only_vendors or runtime[0] == self._vendor
 
     def _followers(self) -> None:
         """What is needed by others only has the most wakeful role among theirs."""

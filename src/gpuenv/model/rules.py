@@ -7,10 +7,18 @@ from typing import Literal, NamedTuple
 
 from gpuenv.model.requirement import Requirement
 
-__all__ = ["RUNTIMES", "AllowedMissing", "NativeRules", "PackageRules", "Scan"]
+__all__ = ["RUNTIMES", "RUNTIME_NAMES", "AllowedMissing", "NativeRules", "PackageRules", "Scan"]
 
 # Classes of runtimes of which one process should have one (design: "One graph").
-RUNTIMES = ("cuda", "cudnn", "libstdc++", "mpi", "nccl", "openmp")
+RUNTIME_NAMES = {
+    "cuda": "CUDA",
+    "cudnn": "cuDNN",
+    "libstdc++": "libstdc++",
+    "mpi": "MPI",
+    "nccl": "NCCL",
+    "openmp": "OpenMP",
+}
+RUNTIMES = tuple(RUNTIME_NAMES)
 
 
 class Scan(StrEnum):

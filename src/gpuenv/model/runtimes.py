@@ -61,7 +61,7 @@ _ROCM: dict[str, dict[str, tuple[int, ...]]] = {
     "libamd_comgr": {"2": (5, 6), "3": (6, *_ROCM_NEW)},
     "librocprofiler-sdk": {"0": (6,), "1": _ROCM_NEW},
     "librocm_smi64": {"5": (5, 6), "6": (6,), "7": (6,), "1": _ROCM_NEW},
-    "libamd_smi": {"24": (6,), "25": (6,), "26": _ROCM_NEW},
+    "libamd_smi": {"24": (6,), "25": (6,), "26": (7,), "27": (10,)},
 }
 _ROCM_OTHER = (
     "libhsa-runtime64 libMIOpen librocsolver librocfft libhipfft libhipfftw librocrand libhiprand librccl "

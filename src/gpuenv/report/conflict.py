@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import SUPPORTED_PYTHONS
 from gpuenv.model.url import redacted
@@ -13,6 +14,7 @@ from gpuenv.model.version import InvalidSpecifier, parse_specifier
 __all__ = ["no_solution"]
 
 _SHOWN_REFUSALS = 3
+_RUNTIME = "runtime:"
 _CONSTRAINTS = "tool.gpuenv.constraints"
 _OVERRIDES = "tool.gpuenv.overrides"
 
@@ -42,7 +44,9 @@ def _chain(chain: Sequence[Demand]) -> Iterable[str]:
 
 def _facts(conflict: Conflict) -> Iterable[str]:
     subject = conflict.subject
-    if conflict.provides:
+    if subject.startswith(_RUNTIME):
+        yield f"one-runtime in tool.gpuenv allows one {_runtime(conflict)} in an environment"
+    elif conflict.provides:
         yield f"target {conflict.target} brings {subject.removeprefix('host:').title()} {conflict.provides}"
     elif not conflict.known:
         yield f"no configured index knows {subject}"
@@ -58,6 +62,10 @@ def _facts(conflict: Conflict) -> Iterable[str]:
         yield f"no version of {subject} satisfies all of these"
     else:
         yield f"no version of {subject} satisfies this ({_there_is(conflict)})"
+
+
+def _runtime(conflict: Conflict) -> str:
+    return RUNTIME_NAMES[conflict.subject.removeprefix(_RUNTIME)]
 
 
 def _there_is(conflict: Conflict) -> str:
@@ -92,7 +100,10 @@ def _refused(subject: str, refusals: Sequence[Refusal]) -> Iterable[str]:
 
 
 def _hints(conflict: Conflict) -> Iterable[str]:
-    if conflict.provides:
+    if conflict.subject.startswith(_RUNTIME):
+        name = conflict.subject.removeprefix(_RUNTIME)
+        yield f'take "{name}" out of `one-runtime` in [tool.gpuenv], and be warned instead'
+    elif conflict.provides:
         yield from _python_hints(conflict)
     elif not conflict.known:
         yield f"check the spelling of `{conflict.subject}`, or add the index that has it under [[tool.gpuenv.index]]"

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from gpuenv.model.answer import Pin
 from gpuenv.model.carries import carries
+from gpuenv.model.clash import clashes, runtimes
 from gpuenv.model.demand import HostDemand
-from gpuenv.solve.device import cuda_major
+from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.solve.native import Way
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.nodes import Key, Kind, Need
 from gpuenv.solve.search import Found
 
 __all__ = ["Bound", "bind"]
@@ -127,14 +128,20 @@ def _listed(host: tuple[HostDemand, ...]) -> str:
 
 
 def _clashes(found: Found, pins: Mapping[str, Pin], ways: Mapping[str, Way | None]) -> Iterator[str]:
-    """One process can load two majors of CUDA, and rarely means to."""
-    users: dict[int, list[str]] = defaultdict(list)
-    for name, pin in pins.items():
-        candidate: Candidate = found.chosen[Key(Kind.DISTRIBUTION, name)]
-        facts = found.provider.natives.judge(candidate.wheel).facts if candidate.wheel else None
-        major = cuda_major(name, facts, found.provider.target) if facts is not None else None
-        if major is not None:
-            users[major].append(f"{name} {pin.version}")
-    if len(users) > 1:
-        told = "; ".join(f"CUDA {major}: {', '.join(names)}" for major, names in sorted(users.items()))
-        yield f"several CUDA majors in one environment ({told})"
+    """Runtimes of which one process should have one, and has several kinds; who brings or needs each, and where."""
+    by_distribution = {}
+    for name in pins:
+        wheel = found.chosen[Key(Kind.DISTRIBUTION, name)].wheel
+        facts = found.provider.natives.judge(wheel).facts if wheel else None
+        way = ways[name]
+        if facts is not None and way is not None:
+            by_distribution[name] = runtimes(facts, way.asked)
+    for clash in clashes(by_distribution):
+        told = [f"{kind.name}: {_witnesses(pins, kind.witnesses)}" for kind in clash.kinds]
+        yield f"several kinds of {RUNTIME_NAMES[clash.runtime]} in one environment ({'; '.join(told)})"
+
+
+def _witnesses(pins: Mapping[str, Pin], witnesses: tuple[tuple[str, str], ...]) -> str:
+    shown = [f"{name} {pins[name].version} in {path}" for name, path in witnesses[:_SHOWN]]
+    more = [f"and {len(witnesses) - _SHOWN} more"] if len(witnesses) > _SHOWN else []
+    return ", ".join([*shown, *more])

@@ -26,6 +26,7 @@ __all__ = ["explain"]
 # How much longer than the search that failed its explanation may take, in rounds.
 _PATIENCE = 10
 _LEAST_ROUNDS = 2_000
+_VERBS = {Kind.SONAME: "needs", Kind.RUNTIME: "needs"}
 
 
 def explain(dead: Dead) -> Conflict:
@@ -46,6 +47,8 @@ def explain(dead: Dead) -> Conflict:
         provides=task.target.python_full if subject.kind is Kind.HOST else "",
         roots=tuple(str(requirement) for _, requirement in _roots(task)),
     )
+    if subject.kind is Kind.RUNTIME:
+        return replace(conflict, subject=str(subject))
     if subject.kind is Kind.SONAME:
         return replace(conflict, subject=subject.name, known=False)
     if subject.kind is not Kind.DISTRIBUTION:
@@ -196,7 +199,7 @@ def _demand(parent: Candidate, need: Need, tried: int = 1) -> Demand:
     if parent.key.kind is Kind.SONAME:
         return Demand(parent.label, "", need.text, tried, "is provided by")
     who, version = (parent.label, "") if parent.key.kind is Kind.MAJOR else (str(parent.key), parent.text)
-    return Demand(who, version, need.text, tried, "needs" if need.key.kind is Kind.SONAME else "requires")
+    return Demand(who, version, need.text, tried, _VERBS.get(need.key.kind, "requires"))
 
 
 class _Upward:
@@ -226,7 +229,7 @@ class _Upward:
 
     def _stated(self, need: Need) -> Demand:
         who = self._project if need.origin in ("", "project") else f"{self._project} ({need.origin.replace(':', ' ')})"
-        return Demand(who, "", need.text, verb="needs" if need.key.kind is Kind.SONAME else "requires")
+        return Demand(who, "", need.text, verb=_VERBS.get(need.key.kind, "requires"))
 
     def _above(self, parent: Candidate) -> tuple[Demand, ...]:
         """The shortest way from the project to a candidate, breadth first upward."""

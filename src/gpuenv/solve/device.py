@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator
 
 from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor, natural
-from gpuenv.model.linkage import Linkage, Outcome, Verdict, linkage, runtime_majors
+from gpuenv.model.host_libraries import vendor_of
+from gpuenv.model.linkage import Linkage, linkage, runtime_majors
 from gpuenv.model.machine import cuda_of_driver
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
 from gpuenv.model.rules import PackageRules
 from gpuenv.model.runtimes import NAMES
 from gpuenv.model.target import Target
+from gpuenv.model.verdict import Outcome, Verdict
 
 __all__ = [
-    "cuda_major",
     "device_refusal",
     "is_native",
     "level_refusal",
@@ -85,26 +86,17 @@ def device_refusal(asked: Linkage, facts: NativeFacts, target: Target, name: str
         return f"carries device code ({asked.own_code[0]}), which the target forbids"
     for verdict in asked.verdicts:
         if verdict.outcome is Outcome.REFUSED and verdict.newer_ptx:
-            if asked.own_code:  # what a maker's library cannot do is for those to judge who use it
-                return _too_new(verdict)
-        elif verdict.outcome is Outcome.REFUSED:
-            return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
+            return f"has only PTX {verdict.newer_ptx} for {verdict.gpu}, too new for the target's driver"
+        if verdict.outcome is Outcome.REFUSED:
+            return _none(facts, verdict)
         if verdict.outcome is Outcome.OTHER_VENDOR and not target.falls_back(name):
             other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
             return f"has code for {other.upper()} GPUs only ({_architectures(facts, other)}), none for {verdict.gpu}"
     return None
 
 
-def cuda_major(name: str, facts: NativeFacts, target: Target) -> int | None:
-    """The one CUDA major version that a distribution works with; None for several, none, and CUDA's own libraries."""
-    if name.startswith(("nvidia-", "cuda-")) or not target.gpu or not target.gpu[0].startswith("sm_"):
-        return None
-    majors = runtime_majors(facts, target)
-    return majors[0] if len(majors) == 1 else None
-
-
-def _too_new(verdict: Verdict) -> str:
-    return f"has only PTX {verdict.newer_ptx} for {verdict.gpu}, too new for the target's driver"
+def _none(facts: NativeFacts, verdict: Verdict) -> str:
+    return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
 
 
 def runtime_name(vendor: Vendor | None, major: int) -> str:
@@ -114,7 +106,7 @@ def runtime_name(vendor: Vendor | None, major: int) -> str:
 
 def _cuda_level(target: Target) -> int | None:
     """The highest CUDA major version that the driver of a target runs; None where the target does not say."""
-    if not target.gpu or not target.gpu[0].startswith("sm_"):
+    if vendor_of(target) != "nvidia":
         return None
     if target.cuda:
         return int(target.cuda.partition(".")[0])
@@ -124,15 +116,20 @@ def _cuda_level(target: Target) -> int | None:
 def remarks(facts: NativeFacts, asked: Linkage) -> Iterator[str]:
     """What is odd about a wheel that serves: little coverage of a live binary, and binaries that are damaged."""
     yield from (f"{damage.path} is damaged: {damage.problem}" for damage in facts.damaged)
-    for lack in asked.cpu[-1:]:
-        yield f"{lack.objects[0].rpartition('/')[2]} needs a processor of {lack.level}"
+    for beyond in asked.cpu[-1:]:
+        yield f"{_file(beyond.objects[0])} needs a processor of {beyond.level}"
+    for lack in [lack for lack in asked.lacks if not lack.sure][-1:]:
+        yield f"{_file(lack.objects[0])} needs {lack.version} of {lack.library}, newer than the target's"
     for verdict in asked.verdicts:
-        if verdict.newer_ptx:
-            yield _too_new(verdict)
+        if verdict.outcome is Outcome.SPECIAL:
+            yield _none(facts, verdict)
         if verdict.outcome is Outcome.SERVED:
             for gap in verdict.gaps:
-                name = gap.path.rpartition("/")[2]
-                yield f"{name} has code for {verdict.gpu} in {gap.served} of its {gap.units} containers"
+                yield f"{_file(gap.path)} has code for {verdict.gpu} in {gap.served} of its {gap.units} containers"
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _architectures(facts: NativeFacts, vendor: str) -> str:

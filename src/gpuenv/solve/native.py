@@ -6,10 +6,12 @@ ways; which one is taken is a node of its own, decided late, when it is known wh
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from gpuenv.model.answer import Missing
 from gpuenv.model.carries import carries, defines
+from gpuenv.model.clash import kinds_of, runtimes
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor
@@ -17,7 +19,8 @@ from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, vendor_of
 from gpuenv.model.linkage import Linkage, Met
 from gpuenv.model.linkage import Need as Asked
 from gpuenv.model.requirement import Requirement
-from gpuenv.model.rules import PackageRules, Scan
+from gpuenv.model.roles import majors_of
+from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
@@ -27,6 +30,9 @@ from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
 
 __all__ = ["Judgement", "Natives", "Way"]
+
+# Whose, and which major version.
+Runtime = tuple[Vendor, int]
 
 _ANY = parse_version("0")
 _NO_RULES = PackageRules()
@@ -78,6 +84,7 @@ class Natives:
         self._majors: dict[Key, tuple[str, Judgement]] = {}
         self._sonames: dict[Key, Wanted] = {}
         self._candidates: dict[Key, tuple[Candidate, ...]] = {}
+        self._kinds: dict[tuple[str, str], Candidate] = {}
         self.looked_at: set[str] = set()
         self.asked_who_provides = False
 
@@ -98,7 +105,7 @@ class Natives:
         found: dict[tuple[object, ...], Way] = {}
         refusals: list[str] = []
         for asked in self._linkages(wheel, facts, name):
-            way = device_refusal(asked, facts, target, name) or _too_old(asked, target) or self._way(asked, name)
+            way = device_refusal(asked, facts, target, name) or _too_old(asked, target) or self._way(asked, facts, name)
             if isinstance(way, str):
                 refusals.append(way)
             else:
@@ -130,11 +137,23 @@ class Natives:
         return self._task.memo[key]
 
     def _rules(self, name: str) -> PackageRules:
-        return self._task.rules.packages.get(name, _NO_RULES)
+        """The project's exceptions for a package, and those that are known of it."""
+        rules = self._task.rules.packages.get(name, _NO_RULES)
+        optional = self._task.providers.optional.get(name, ())
+        return replace(rules, missing=(*rules.missing, *optional)) if optional else rules
 
-    def _way(self, asked: Linkage, name: str) -> Way | str:
+    def _runtime_of(self, asked: Linkage, facts: NativeFacts) -> Runtime | None:
+        """Whose runtime the wheel is used with, and which major: of the target's GPUs, else the newest it is for."""
+        if self._vendor and asked.runtime_major is not None:
+            return self._vendor, asked.runtime_major
+        vendors: tuple[Vendor, ...] = ("nvidia", "amd")
+        hosts = [found for found in facts.objects if found.for_host]
+        known = {vendor: majors_of(hosts, vendor) for vendor in vendors}
+        return next(((vendor, majors[-1]) for vendor, majors in known.items() if majors), None)
+
+    def _way(self, asked: Linkage, facts: NativeFacts, name: str) -> Way | str:
         """What has to be brought for one way; text: why that cannot be."""
-        providers = self._all_providers(asked.unmet, asked.runtime_major)
+        providers = self._all_providers(asked.unmet, self._runtime_of(asked, facts))
         wanted, alone, host = [], [], [_demand(need) for need in asked.hosted]
         for need in asked.unmet:
             rows = providers[need.soname]
@@ -153,19 +172,20 @@ class Natives:
         """Is it no business of the machine? Drivers always are the machine's, GPU runtimes never are."""
         if soname in DRIVER_LIBRARIES:
             return False
-        return bool(rows or runtime_of(soname)) or self._task.rules.strict_host
+        managed = rows or runtime_of(soname) or self._task.providers.knows(soname)
+        return bool(managed) or self._task.rules.strict_host
 
     # who provides what
 
-    def _all_providers(self, needs: Iterable[Asked], major: int | None) -> dict[str, tuple[Requirement, ...]]:
+    def _all_providers(self, needs: Iterable[Asked], runtime: Runtime | None) -> dict[str, tuple[Requirement, ...]]:
         """Those that are said to bring each soname; their pages are asked for together."""
-        found = {need.soname: self._said(need.soname, major) for need in needs}
+        found = {need.soname: self._said(need.soname, runtime) for need in needs}
         names = dict.fromkeys(row.name for rows in found.values() for row in rows)
         if missing := tuple(name for name in names if name not in self._task.catalog.pages):
             raise NotKnownYet(Missing(pages=missing))
         return found
 
-    def _said(self, soname: str, major: int | None) -> tuple[Requirement, ...]:
+    def _said(self, soname: str, runtime: Runtime | None) -> tuple[Requirement, ...]:
         """The project's own word if there is one; else what indexes say, then the shipped table."""
         if soname in self._task.rules.providers:
             return self._task.rules.providers[soname]
@@ -173,10 +193,8 @@ class Natives:
         if missing := tuple(index for index in self._task.provides if index not in catalog.provides):
             raise NotKnownYet(Missing(provides=missing))
         self.asked_who_provides = True
-        runtime = (self._vendor, major) if self._vendor and major is not None else None
         tables = [*(catalog.provides[index] for index in self._task.provides), self._task.providers]
-        rows = [row for table in tables for row in table.of(soname, runtime) or table.of(soname)]
-        return tuple(dict.fromkeys(rows))
+        return tuple(dict.fromkeys(row for table in tables for row in table.of(soname, runtime)))
 
     def _exists(self, row: Requirement) -> bool:
         """Does an index have a version of a provider that may bring the soname? Others may hold the mere name."""
@@ -214,6 +232,8 @@ class Natives:
     def needs(self, candidate: Candidate, wheel: WheelFile) -> Iterator[Need]:
         """What the binaries of a candidate need of others."""
         judged = self.judge(wheel)
+        if judged.facts is not None and judged.ways:
+            yield from self._only_ones(candidate.key.name, judged.facts, judged.ways[0])
         if len(judged.ways) > 1:
             key = Key(Kind.MAJOR, candidate.key.name, wheel.filename)
             self._majors[key] = (candidate.text, judged)
@@ -224,6 +244,16 @@ class Natives:
     def _needs(self, way: Way) -> Iterator[Need]:
         for wanted in way.wanted:
             yield self._need(wanted)
+
+    def _only_ones(self, name: str, facts: NativeFacts, way: Way) -> Iterator[Need]:
+        """The runtimes that the project wants to have one of: a clash of two is a conflict of two exact needs."""
+        kinds = kinds_of(name, runtimes(facts, way.asked)) if self._task.rules.one_runtime else {}
+        for runtime, copies in kinds.items():
+            if runtime in self._task.rules.one_runtime:
+                key = Key(Kind.RUNTIME, runtime)
+                for kind, path in copies:
+                    one = self._kinds.setdefault((runtime, kind), Candidate(key, _ANY, label=kind))
+                    yield Need(key, exact=one, text=f"{RUNTIME_NAMES[runtime]} {kind} ({path})")
 
     def _need(self, wanted: Wanted, origin: str = "") -> Need:
         asked, providers = wanted
@@ -284,7 +314,7 @@ def _too_old(asked: Linkage, target: Target) -> str | None:
     """Why the target's system is too old for the live binaries, if it is."""
     for beyond in asked.cpu[-1:] if target.cpu else ():
         return f"needs a processor of {beyond.level} ({beyond.objects[0]}), the target has {target.cpu}"
-    for lack in asked.lacks[-1:]:
+    for lack in [lack for lack in asked.lacks if lack.sure][-1:]:
         has = f"musl {target.musl}" if target.musl else f"glibc {target.glibc}"
         return f"needs {lack.version} of {lack.library} ({lack.objects[0]}), the target has {has}"
     return None

@@ -25,11 +25,15 @@ class NotKnownYet(Exception):
 
 
 class Kind(StrEnum):
-    """The kinds of nodes. MAJOR: with which major version of CUDA or ROCm a wheel is used that works with several."""
+    """The kinds of nodes. MAJOR: with which major version of CUDA or ROCm a wheel is used that works with several.
+
+    RUNTIME: a class of runtimes of which the project wants one in an environment.
+    """
 
     DISTRIBUTION = "distribution"
     SONAME = "soname"
     MAJOR = "major"
+    RUNTIME = "runtime"
     HOST = "host"
 
 

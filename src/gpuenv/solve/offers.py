@@ -12,6 +12,7 @@ from gpuenv.model.distribution import Page, Release, WheelFile
 from gpuenv.model.target import Target
 from gpuenv.model.version import InvalidSpecifier, InvalidVersion, Version, parse_specifier, parse_version
 from gpuenv.solve.nodes import NotKnownYet
+from gpuenv.solve.preference import by_preference
 
 __all__ = ["Offers", "admits", "describe", "named_versions", "readable"]
 
@@ -84,13 +85,13 @@ class Offers:
         exclude_newer: str | None,
         refuses: Callable[[WheelFile], str | None] = lambda wheel: None,
     ) -> None:
-        self.page = page
+        self.page = Page(page.name, page.index, tuple(by_preference(page.releases, target)), page.skipped)
         self._content_refusal = refuses
         self._settled = False
         self._target = target
         self._exclude_newer = exclude_newer
         self._wheels: dict[tuple[str, bool], WheelFile | str] = {}
-        self._narrowed: dict[tuple[str, ...], Iterable[Release]] = {(): page.releases}
+        self._narrowed: dict[tuple[str, ...], Iterable[Release]] = {(): self.page.releases}
 
     def settle(self) -> None:
         """From now on nothing more can be asked for: a release of which too little is known is no choice."""
