@@ -9,14 +9,14 @@ them is imported first (docs/decisions/0015-preloading.md).
 import json
 import posixpath
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from gpuenv.model.carries import carries
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.loader import installed_at, search_path, why_unfit
-from gpuenv.model.stored import SITE_PACKAGES, StoredObject
+from gpuenv.model.stored import SITE_PACKAGES, Directory
 from gpuenv.model.target import Target
 
 __all__ = ["STARTUP", "Installed", "Openings", "modules_of", "preload_list", "startup_files"]
@@ -28,7 +28,7 @@ _MODULE = '''\
 
 import sys
 
-# module -> libraries, as paths from this folder, in the order in which they have to be opened
+# module -> libraries, a line each, as paths from this folder, in the order in which they have to be opened
 NEEDS = @NEEDS@
 
 
@@ -64,7 +64,7 @@ def _open(libraries):
         here = os.path.dirname(os.path.abspath(__file__))
     except Exception:
         return
-    for library in libraries:
+    for library in libraries.splitlines():
         try:
             ctypes.CDLL(os.path.join(here, library))
         except Exception:
@@ -184,9 +184,9 @@ class Openings:
         Those of other distributions or of the machine, which the needing binary does not find by itself.
         """
         own, found = self._all[name], dict[str, None]()
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str, frozenset[str]]] = set()
         for binary in own.awake:
-            for path, owner in self._needs(own, binary, seen):
+            for path, owner in self._needs(own, binary, frozenset(), seen):
                 if owner != name:
                     found[path] = None
         return tuple(found)
@@ -209,12 +209,17 @@ class Openings:
                 enter(binary, frozenset({binary.path}))
         return tuple(found.values())
 
-    def _needs(self, own: Installed, binary: ObjectFacts, seen: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        """(path, owner) of what a binary does not find by itself, and what that does not find before it."""
-        if (own.name, binary.path) in seen:
+    def _needs(
+        self, own: Installed, binary: ObjectFacts, passed: frozenset[str], seen: set[tuple[str, str, frozenset[str]]]
+    ) -> Iterator[tuple[str, str]]:
+        """(path, owner) of what a binary does not find by itself, and before it what that does not find.
+
+        passed: the folders in the DT_RPATH of a binary of another distribution that loads it.
+        """
+        if (own.name, binary.path, passed) in seen:
             return
-        seen.add((own.name, binary.path))
-        reach = own.reach(binary)
+        seen.add((own.name, binary.path, passed))
+        reach = own.reach(binary) | (frozenset() if binary.runpath else passed)
         for soname in binary.needed:
             if soname in own.hosted:
                 yield own.hosted[soname], ""
@@ -225,8 +230,9 @@ class Openings:
             carrier = own.carrier(soname) if owner is own else owner.offer(soname)
             if carrier is None:
                 continue
-            yield from self._needs(owner, carrier, seen)
-            if not owner.folders_of(soname) & reach:
+            reached = bool(owner.folders_of(soname) & reach)
+            yield from self._needs(owner, carrier, reach if reached and not binary.runpath else frozenset(), seen)
+            if not reached:
                 yield installed_at(carrier.path), owner.name
 
     def _owner(self, own: Installed, soname: str) -> Installed | None:
@@ -251,14 +257,17 @@ class Openings:
         return seen
 
 
-def modules_of(stored: StoredObject) -> tuple[str, ...]:
-    """The top-level modules and packages of a distribution, by its files, sorted."""
-    top = stored.shallow.get(SITE_PACKAGES)
-    if top is None:
-        return ()
-    files = (file.name for file in top.files if file.name.endswith((".py", ".so")))
-    names = {*top.directories, *(name.partition(".")[0] for name in files)}
-    return tuple(sorted(name for name in names if name.isidentifier()))
+def modules_of(listing: Iterable[Directory]) -> tuple[str, ...]:
+    """The top-level modules of an unpacked distribution, sorted. listing: all its folders."""
+    found: set[str] = set()
+    for directory in listing:
+        scheme, _, below = directory.path.partition("/")
+        if scheme == SITE_PACKAGES and below:
+            if any(file.name.endswith(".py") for file in directory.files):
+                found.add(below.partition("/")[0])
+        elif scheme == SITE_PACKAGES:
+            found |= {file.name.partition(".")[0] for file in directory.files if file.name.endswith((".py", ".so"))}
+    return tuple(sorted(name for name in found if name.isidentifier()))
 
 
 def preload_list(distributions: Mapping[str, Installed]) -> dict[str, tuple[str, ...]]:
@@ -278,5 +287,6 @@ def startup_files(needs: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The files of site-packages that open the libraries, by name; none where nothing has to be opened."""
     if not needs:
         return {}
-    table = json.dumps({module: list(paths) for module, paths in needs.items()}, indent=4)
+    # texts, not lists: where no bytecode can be kept, this is compiled at every start
+    table = json.dumps({module: "\n".join(paths) for module, paths in needs.items()}, indent=4)
     return {f"{STARTUP}.pth": f"import {STARTUP}\n", f"{STARTUP}.py": _MODULE.replace("@NEEDS@", table)}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpuenv.errors import GpuenvError, InterpreterMissing, StaleLock, StoreError, UsageError
+from gpuenv.errors import GpuenvError, IntegrityError, InterpreterMissing, StaleLock, UsageError
 from gpuenv.host.interpreters import choose, find_interpreters
 from gpuenv.host.loading import open_libraries
 from gpuenv.host.machine import detect
@@ -70,7 +70,7 @@ class _Patient:
     store: Store
     objects: dict[str, StoredObject]
     facts: dict[str, NativeFacts]
-    problem: StoreError | None
+    problem: IntegrityError | None
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
     for package, stored in objects.items():
         try:
             known = reader.facts(artifacts[package], store.path(stored))
-        except StoreError as error:
+        except IntegrityError as error:
             problem = error
             continue
         if known is not None:
@@ -264,7 +264,7 @@ def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
         patient.locked,
         patient.packages,
         patient.facts,
-        patient.objects,
+        {name: patient.store.path(stored) for name, stored in patient.objects.items()},
         rules=patient.project.manifest.rules,
         hosted=hosted,
         live_only=True,

@@ -64,7 +64,12 @@ class WheelFacts:
         if wheel.sha256 is None:
             return None
         published = self._published.get(distribution_of(wheel.filename), wheel.sha256)
-        return published or self._kept.get(wheel.sha256) or self._stated.get(wheel.sha256)
+        if published is not None:
+            return published
+        kept, stated = self._kept.get(wheel.sha256), self._stated.get(wheel.sha256)
+        if kept is not None and stated is not None and kept.objects != stated.objects:
+            self._stated.put(wheel.sha256, kept)  # what a lock relies on from now on: sync compares with that
+        return kept or stated
 
     def learnt(self, wheel: WheelFile) -> Learnt:
         """How the facts of a wheel that a lock relies on are known: published ones count before all others."""

@@ -70,8 +70,8 @@ def materialise(
 ) -> Made:
     """Make `.venv` the wanted environment; what binaries ask of the machine is checked before.
 
-    Until the switch, which is one rename, the environment before it stays as it was. Raises StoreError where a wheel
-    is not what the lock relies on. warnings: what the marker of the view holds besides those that come up here.
+    Until the switch, which is one rename, the environment before it stays as it was. Raises IntegrityError where a
+    wheel is not what the lock relies on. warnings: what the marker of the view holds besides those that come up here.
     """
     refuse_foreign(project.venv)  # before the downloads, not after them
     checked = _checked(project, store, lock, wanted, plan)
@@ -90,11 +90,11 @@ def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: P
     reader = verify.NativeReader(project)
     if plan.fetch:
         _fetch(project, store, lock, plan, reader)
-    objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
+    objects = {name: store.path(_object(store, artifact)) for name, artifact in wanted.artifacts.items()}
     known = {
         name: found
         for name, artifact in wanted.artifacts.items()
-        if (found := reader.facts(artifact, store.path(objects[name]))) is not None
+        if (found := reader.facts(artifact, objects[name])) is not None
     }
     locked, rules, selected = wanted.selected.locked, project.manifest.rules, wanted.selected
     asked = verify.asked_of_machine(

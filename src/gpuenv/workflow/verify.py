@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec.structs
 
-from gpuenv.errors import StoreError
+from gpuenv.errors import IntegrityError
 from gpuenv.host.libraries import HostLibrary, find_libraries
 from gpuenv.model.carries import carries, defines
 from gpuenv.model.demand import HostDemand
@@ -15,7 +15,7 @@ from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.rules import NativeRules, PackageRules, Scan
-from gpuenv.model.stored import StoredObject
+from gpuenv.model.stored import Directory, decode_listing
 from gpuenv.model.target import Target
 from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache
@@ -48,7 +48,7 @@ def is_native(artifact: LockedArtifact) -> bool:
 class NativeReader:
     """The native facts of artifacts as their own bytes state them, each read once and kept by its sha256.
 
-    What the lock says to have relied on (`LockedArtifact.facts`) is compared with them: a difference is a StoreError.
+    What the lock relied on (`LockedArtifact.facts`) is compared with them; IntegrityError where it differs.
     """
 
     def __init__(self, project: Project) -> None:
@@ -115,7 +115,7 @@ class NativeReader:
             return
         found = difference(stated, facts) if stated is not None else None
         if found is not None:
-            raise StoreError(
+            raise IntegrityError(
                 f"{artifact.filename} is not what the lock relies on",
                 causes=[f"{source} differs from the file itself: {found}"],
                 hints=hints,
@@ -250,13 +250,13 @@ def installed(
     locked: LockedTarget,
     packages: Iterable[LockedPackage],
     facts: Mapping[str, NativeFacts],
-    objects: Mapping[str, StoredObject],
+    objects: Mapping[str, Path],
     *,
     rules: NativeRules,
     hosted: Mapping[str, Mapping[str, str]],
     live_only: bool = False,
 ) -> dict[str, Installed]:
-    """Distributions with binaries as a view holds them, by name. facts, objects: by name.
+    """Distributions with binaries as a view holds them, by name. facts, objects: by name, where objects lie.
 
     hosted: by name, sonames of the machine that the loader does not find by itself, with their paths. live_only:
     without plugins, and without sleepers everywhere; else sleepers count where a distribution needs nobody else.
@@ -269,9 +269,11 @@ def installed(
             continue
         own = hosted.get(package.name, {})
         asleep: frozenset[str] = frozenset()
+        modules: tuple[str, ...] = ()
         if live_only or package.libraries or own:
             own_rules = rules.packages.get(package.name, PackageRules())
             roles = linkage(known, locked.target, runtime_major=package.runtime, rules=own_rules).roles
+            modules = modules_of(_listing(objects[package.name]))
             asleep = frozenset(
                 placed.path
                 for placed in roles
@@ -281,13 +283,21 @@ def installed(
             package.name,
             known,
             locked.target,
-            modules_of(objects[package.name]),
+            modules,
             frozenset(key.partition("[")[0] for key in package.requires),
             package.libraries,
             asleep,
             own,
         )
     return found
+
+
+def _listing(stored: Path) -> tuple[Directory, ...]:
+    """The folders of an object; none where that cannot be read, which whoever links it says better."""
+    try:
+        return decode_listing((stored / "listing.msgpack").read_bytes()) or ()
+    except OSError:
+        return ()
 
 
 def judge(asked: Iterable[Asked], python: str, target: Target, environ: Mapping[str, str]) -> tuple[Judged, ...]:
