@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.linkage import Linkage, Met, Role
-from gpuenv.model.roles import majors_of, ties_of
+from gpuenv.model.roles import is_vendors, majors_of, ties_of
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import ungrafted
 
@@ -68,7 +68,8 @@ def runtimes(facts: NativeFacts, asked: Linkage) -> Mapping[str, tuple[Copy, ...
         if nvidia or runtime not in _MAKERS_OWN:
             found[runtime].setdefault(copy.kind, copy.path)
     if nvidia and len(majors_of((one for one in facts.objects if one.for_host), "nvidia")) == 1:
-        for one in live:
+        # a maker's library that lies there (triton has a profiler) is for whatever the artifact's own binaries are for
+        for one in [one for one in live if not is_vendors(one)] or live:
             if len(majors := ties_of(one).majors("nvidia")) == 1:
                 found["cuda"].setdefault(str(majors[0]), one.path)
     result = {runtime: tuple(sorted(Copy(*item) for item in kinds.items())) for runtime, kinds in found.items()}
