@@ -1,6 +1,7 @@
 """What sync makes sure of: the lock relies on true facts, and the machine has what binaries ask of it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -256,21 +257,21 @@ def installed(
     hosted: Mapping[str, Mapping[str, str]],
     live_only: bool = False,
 ) -> dict[str, Installed]:
-    """Distributions with binaries as a view holds them, by name. facts, objects: by name, where objects lie.
+    """Distributions as a view holds them, by name. facts, objects: by name, where objects lie.
 
     hosted: by name, sonames of the machine that the loader does not find by itself, with their paths. live_only:
     without plugins, and without sleepers everywhere; else sleepers count where a distribution needs nobody else.
     """
     from gpuenv.model.linkage import Role, linkage
 
+    nothing = NativeFacts(None, 0)
     found = {}
     for package in packages:
-        if (known := facts.get(package.name)) is None:
-            continue
+        known = facts.get(package.name, nothing)
         own = hosted.get(package.name, {})
         asleep: frozenset[str] = frozenset()
         modules: tuple[str, ...] = ()
-        if live_only or package.libraries or own:
+        if known is not nothing and (live_only or package.libraries or own):
             own_rules = rules.packages.get(package.name, PackageRules())
             roles = linkage(known, locked.target, runtime_major=package.runtime, rules=own_rules).roles
             modules = modules_of(_listing(objects[package.name]))
@@ -284,7 +285,7 @@ def installed(
             known,
             locked.target,
             modules,
-            frozenset(key.partition("[")[0] for key in package.requires),
+            frozenset(key.partition("[")[0] for key in chain(package.requires, *package.extras.values())),
             package.libraries,
             asleep,
             own,
