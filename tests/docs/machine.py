@@ -34,6 +34,7 @@ PUBLIC = {
     ("widget", "3.1"): [],
     ("kernels", "1.4"): [],
     ("kernels-cu13", "2.0"): [],
+    ("kernels-rocm", "1.0"): [],
 }
 PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
 ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
@@ -45,6 +46,7 @@ _TAGS = {
     "widget": "py3-none-win_amd64",
     "kernels": "py3-none-manylinux_2_28_x86_64",
     "kernels-cu13": "py3-none-manylinux_2_28_x86_64",
+    "kernels-rocm": "py3-none-manylinux_2_28_x86_64",
 }
 _CUDA = library(
     "libkernels_cuda.so",
@@ -61,6 +63,11 @@ _BINARIES: dict[str, dict[str, bytes | str]] = {
         ),
     },
     "kernels-cu13": {"kernels_cu13/lib/libkernels_cuda.so": _CUDA},
+    "kernels-rocm": {
+        "kernels_rocm/libkernels.so": library(
+            "libkernels.so", ["libhipsparselt.so.0"], sections=[(".hip_fatbin", bundle("gfx942"))]
+        ),
+    },
 }
 _MAIN = "def main() -> None:\n    print('1 passed')\n"
 

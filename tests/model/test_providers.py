@@ -84,3 +84,12 @@ def test_size_is_bounded() -> None:
         decode_rows(rows)
     rows.popitem()
     assert len(decode_rows(rows)) == 50_000
+
+
+def test_what_distributions_do_without() -> None:
+    """A table may say which sonames a distribution names and does without, by pattern; nothing else may stand there."""
+    table = decode_providers({"version": 1, "optional": {"Numba": ["libgomp.so.*"]}}, "")
+    assert table.optional == {"numba": (AllowedMissing("libgomp.so.*"),)}
+    for rows in ([], {"numba": "libgomp.so.1"}, {"numba": [1]}, {"num ba": ["libgomp.so.1"]}, {"numba": ["lib/gomp"]}):
+        with pytest.raises(ValueError, match="optional: "):
+            decode_providers({"version": 1, "optional": rows}, "")
