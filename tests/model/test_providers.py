@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable, decode_providers, decode_rows
+from gpuenv.model.rules import AllowedMissing
 
 TABLE = {
     "version": 1,
