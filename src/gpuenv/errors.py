@@ -9,6 +9,7 @@ GpuenvError                 exit 2   something unexpected
 +-- StoreError              exit 2   the store or a view cannot be read or written
 +-- NoSolution              exit 1   no set of distributions satisfies the project
 +-- StaleLock               exit 1   gpuenv.lock does not answer pyproject.toml
++-- NotLocked               exit 1   gpuenv.lock has nothing of what was asked
 +-- IntegrityError          exit 1   bytes are not what the index or the lock says
 +-- ArchiveError            exit 1   an archive is damaged or tries something it must not
 +-- BinaryError             exit 1   a binary is damaged, or says what cannot be
@@ -85,6 +86,13 @@ class StaleLock(GpuenvError):
 
     exit_code = 1
     kind = "stale-lock"
+
+
+class NotLocked(GpuenvError):
+    """gpuenv.lock has nothing of what was asked."""
+
+    exit_code = 1
+    kind = "not-locked"
 
 
 class IntegrityError(GpuenvError):

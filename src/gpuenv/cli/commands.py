@@ -10,6 +10,7 @@ from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
 from gpuenv.cli.inspect import inspect
 from gpuenv.cli.target import target as target_command
+from gpuenv.cli.why import why
 from gpuenv.workflow.edit import add as run_add
 from gpuenv.workflow.edit import init as run_init
 from gpuenv.workflow.edit import remove as run_remove
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     command(app, "lock", lock)
     command(app, "sync", sync)
     command(app, "run", run, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+    command(app, "why", why)
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)

@@ -1,0 +1,182 @@
+"""why: what gpuenv.lock says of a package, a soname, a GPU or a class of runtimes. It solves and fetches nothing."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Literal, NamedTuple, TypeAlias
+
+from gpuenv.errors import NotLocked, StaleLock, UsageError
+from gpuenv.lock import why_stale
+from gpuenv.model.architecture import nearest_gpu, parse_gpu
+from gpuenv.model.distribution import WheelFile
+from gpuenv.model.facts import NativeFacts
+from gpuenv.model.lock import Lock, LockedArtifact
+from gpuenv.model.locked_graph import LockedGraph
+from gpuenv.model.rules import RUNTIMES, NativeRules, PackageRules
+from gpuenv.model.runtimes import split_soname
+from gpuenv.model.version import normal_name
+from gpuenv.model.why import (
+    WhyGpu,
+    WhyPackage,
+    WhyRuntime,
+    WhySoname,
+    why_gpu,
+    why_package,
+    why_runtime,
+    why_soname,
+)
+from gpuenv.workflow.facts import WheelFacts
+from gpuenv.workflow.project import Project
+from gpuenv.workflow.published import shipped_providers
+
+__all__ = ["Answer", "NodeKind", "Why", "why"]
+
+NodeKind = Literal["package", "soname", "gpu", "runtime"]
+Why: TypeAlias = WhyPackage | WhySoname | WhyGpu | WhyRuntime
+
+_KINDS: dict[str, NodeKind] = {"package": "package", "soname": "soname", "gpu": "gpu", "runtime": "runtime"}
+_SONAME = re.compile(r".+\.so(\.|$).*")
+_SHOWN = 5
+_ALIKE = 0.8  # of sonames, which all begin and end alike
+_VENDORS = {"nvidia": "NVIDIA", "amd": "AMD"}
+
+
+class Answer(NamedTuple):
+    """What the lock says of a node, by target; None where a target has nothing of it.
+
+    node: as it is called. unread: for each target the packages on whose facts the lock relies and that nothing at hand
+    tells of.
+    """
+
+    node: str
+    kind: NodeKind
+    targets: Mapping[str, Why | None]
+    unread: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
+
+
+def why(project: Project, node: str, target: str | None = None) -> Answer:
+    """Why a node is in the lock. node: `numpy`, `libcublas.so.13`, `sm_90`, `openmp`, with its kind before it or not.
+
+    Raises StaleLock where there is no lock, UsageError for a target that it does not have, NotLocked for a node that no
+    target has.
+    """
+    data = project.lock_bytes()
+    if data is None:
+        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
+    lock = project.decode_lock(data)
+    graphs = _graphs(project, lock, target)
+    kind, name = _parsed(node, graphs.values())
+    found = {place: _ask(kind, name)(graph) for place, graph in graphs.items()}
+    if any(isinstance(one, WhyGpu) and one.locked for one in found.values()):
+        found = {place: one if isinstance(one, WhyGpu) and one.locked else None for place, one in found.items()}
+    if not any(found.values()):
+        raise _not_locked(kind, name, graphs, target)
+    stale = why_stale(lock, project.manifest)
+    warnings = (f"gpuenv.lock does not answer pyproject.toml: {stale}",) if stale else ()
+    return Answer(name, kind, found, {place: graph.unread for place, graph in graphs.items()}, warnings)
+
+
+def _graphs(project: Project, lock: Lock, target: str | None) -> dict[str, LockedGraph]:
+    if target is not None and target not in lock.targets:
+        near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)
+        raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
+    rules, known = _rules(project, lock), _Known(project)
+    graphs = {}
+    for name in [target] if target is not None else sorted(lock.targets):
+        locked = lock.targets[name]
+        artifacts = {package.name: lock.artifacts[package.artifact] for package in locked.packages.values()}
+        at_hand = {package: known.facts(artifact) for package, artifact in artifacts.items()}
+        facts = {package: found for package, found in at_hand.items() if found is not None}
+        graphs[name] = LockedGraph(locked, artifacts, facts, rules, project.manifest.name)
+    return graphs
+
+
+def _rules(project: Project, lock: Lock) -> NativeRules:
+    """The project's rules, with what is known of single packages where the lock's solve asked the shipped table."""
+    rules = project.manifest.rules
+    packages = dict(rules.packages)
+    for name, missing in shipped_providers().optional.items() if lock.providers else ():
+        own = packages.get(name, PackageRules())
+        packages[name] = replace(own, missing=(*own.missing, *missing))
+    return replace(rules, packages=packages)
+
+
+class _Known:
+    """Facts that are at hand, each looked for once."""
+
+    def __init__(self, project: Project) -> None:
+        self._facts = WheelFacts(project)
+        self._found: dict[str, NativeFacts | None] = {}
+
+    def facts(self, artifact: LockedArtifact) -> NativeFacts | None:
+        """Those of an artifact, if it may have binaries."""
+        if artifact.facts is None and artifact.filename.endswith("-any.whl"):
+            return None
+        if artifact.sha256 not in self._found:
+            wheel = WheelFile(artifact.filename, artifact.url, artifact.sha256)
+            self._found[artifact.sha256] = self._facts.known(wheel)
+        return self._found[artifact.sha256]
+
+
+def _parsed(text: str, graphs: Iterable[LockedGraph]) -> tuple[NodeKind, str]:
+    """What kind of node a text names, and the node's own name."""
+    prefix, _, rest = text.partition(":")
+    said = _KINDS.get(prefix) if rest else None
+    plain = rest if said else text.strip()
+    gpu = parse_gpu(plain)
+    if said == "soname" or (said is None and _SONAME.fullmatch(plain)):
+        return "soname", plain
+    if said == "gpu" or (said is None and gpu):
+        if gpu is None:
+            near = nearest_gpu(plain)
+            raise UsageError(f"`{plain}` is not a GPU architecture", hints=[f"did you mean `{near}`?"] if near else [])
+        return "gpu", str(gpu)
+    name, bracket, extra = plain.removesuffix("]").partition("[")
+    name = normal_name(name)
+    taken = any(name in graph.packages for graph in graphs)
+    if said == "runtime" or (said is None and plain.lower() in RUNTIMES and not taken):
+        return "runtime", plain.lower()
+    return "package", f"{name}[{normal_name(extra)}]" if bracket else name
+
+
+def _ask(kind: NodeKind, name: str) -> "Callable[[LockedGraph], Why | None]":
+    gpu = parse_gpu(name)
+    if kind == "gpu" and gpu is not None:
+        return lambda graph: why_gpu(graph, gpu)
+    if kind == "soname":
+        return lambda graph: why_soname(graph, name)
+    if kind == "runtime":
+        return lambda graph: why_runtime(graph, name)
+    return lambda graph: why_package(graph, name)
+
+
+def _not_locked(kind: NodeKind, name: str, graphs: Mapping[str, LockedGraph], target: str | None) -> NotLocked:
+    message = f"`{name}` is not in the lock" + (f" for target {target}" if target else "")
+    gpu = parse_gpu(name)
+    if kind == "gpu" and gpu is not None:
+        where = f"target {target}" if target else "no target"
+        return NotLocked(message, causes=[f"{where} has {'no' if target else 'a'} GPU of {_VENDORS[gpu.vendor]}'s"])
+    unread = sorted({package for graph in graphs.values() for package in graph.unread})
+    causes = []
+    if unread and kind != "package":
+        more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
+        causes = [f"no facts at hand of {', '.join(unread[:_SHOWN])}{more}: what they hold is not known"]
+    near = _nearest(kind, name, graphs.values())
+    return NotLocked(message, causes=causes, hints=[f"did you mean `{near}`?"] if near else [])
+
+
+def _nearest(kind: NodeKind, name: str, graphs: Iterable[LockedGraph]) -> str | None:
+    """The node that was probably meant; a library without its version is one."""
+    if kind == "runtime":
+        return next(iter(get_close_matches(name, set(RUNTIMES) - {name}, 1)), None)
+    sonames = sorted({soname for graph in graphs for soname in graph.sonames})
+    stem = split_soname(name)[0]
+    if alike := [soname for soname in sonames if split_soname(soname)[0] == stem]:
+        return alike[-1]
+    if kind == "soname":
+        return next(iter(get_close_matches(name, sonames, 1, _ALIKE)), None)
+    packages = sorted({package for graph in graphs for package in graph.packages})
+    close = get_close_matches(name, [*packages, *RUNTIMES], 1, 0.6)
+    return close[0] if close else nearest_gpu(name)
