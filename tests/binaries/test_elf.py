@@ -331,6 +331,14 @@ def test_damage_in_words(data: bytes, words: str | None) -> None:
         parse(data)
 
 
+def test_the_last_page_of_a_segment_is_whole() -> None:
+    """Names that end behind their segment, in its last page, are there for the loader, which maps whole pages."""
+    whole = library("libshort.so.1", ["libother.so.2"])
+    short = put(put(whole, 64 + 32, "Q", 240), 64 + 40, "Q", 240)  # the table of names begins at byte 232
+    assert (parse(short).soname, parse(short).needed) == ("libshort.so.1", ("libother.so.2",))
+    assert len(whole) < 4096
+
+
 def sections_named(names: bytes, offsets: list[int]) -> bytes:
     """A relocatable file with a table of names, and a section for each offset in it."""
     rows = [(0, 0, 0, 0), (0, 3, 64, len(names)), *((offset, 1, 64, 0) for offset in offsets)]

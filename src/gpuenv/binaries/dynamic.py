@@ -24,6 +24,7 @@ __all__ = [
 
 _DYNAMIC_LIMIT = 1 << 20
 _STRINGS_LIMIT = 128 << 20  # libtensorflow_cc.so.2 has 79 MiB; of a stream they are in memory twice for a moment
+_PAGE = 0x1000
 _VERSIONS_LIMIT = 1 << 20
 _TEXT_LIMIT = 64 << 10
 _GAP = 64 << 10  # what may be read for nothing to save a read
@@ -167,7 +168,9 @@ def _string_place(file: ElfFile, dynamic: Dynamic, address: int) -> tuple[int, i
     if size is None:
         return dynamic.extent(file, address, _STRINGS_LIMIT, what)
     offset, held = file.place(address, what)
-    if size > held:
+    # A kernel maps whole pages of a file: what a segment's last page holds behind its end is there too (patchelf
+    # leaves such programs, and they run).
+    if size > held + -(offset + held) % _PAGE:
         raise BinaryError(f"its {what} of {size:,} bytes ends beyond its segment")
     if size > _STRINGS_LIMIT:
         raise BinaryError(f"its {what} takes more than {_STRINGS_LIMIT >> 20} MiB")
