@@ -4,12 +4,14 @@ import json
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpuenv.workflow.published import PublishedFacts
 from tests.live.conftest import PYTHON, Project
+from tests.support.compiled import compile_library, needs_compiler
 
 pytestmark = pytest.mark.live
 
@@ -170,16 +172,23 @@ def test_smoke_onnxruntime_is_completed(gpu: Make) -> None:
     assert facts["numpy"] is None
 
 
-def test_completed_onnxruntime_loads(gpu: Make) -> None:
+@needs_compiler
+def test_completed_onnxruntime_loads(gpu: Make, tmp_path: Path) -> None:
     """In the environment the CUDA provider of onnxruntime finds the libraries of CUDA that its metadata forgets."""
     here = gpu("onnxruntime-gpu", h100=H100)
     here.json("sync", "--target", "h100", "--python", sys.executable)
+    driver = compile_library(tmp_path / "libcuda.so.1", "")  # stands for the driver's own
     program = (
         "import ctypes, onnxruntime, pathlib\n"
+        f"ctypes.CDLL({str(driver)!r})\n"
         "capi = pathlib.Path(onnxruntime.__file__).parent / 'capi'\n"
         "ctypes.CDLL(str(capi / 'libonnxruntime_providers_shared.so'), ctypes.RTLD_GLOBAL)\n"
-        "ctypes.CDLL(str(capi / 'libonnxruntime_providers_cuda.so'))\n"
-        "print('libcublas.so.13' in pathlib.Path('/proc/self/maps').read_text())\n"
+        "try:\n"
+        "    ctypes.CDLL(str(capi / 'libonnxruntime_providers_cuda.so'))\n"
+        "except OSError as error:  # the stand-in has no functions\n"
+        "    assert 'undefined symbol: cu' in str(error), error\n"
+        "maps = pathlib.Path('/proc/self/maps').read_text()\n"
+        "print(all(name in maps for name in ('libcublas.so.13', 'libcudart.so.13', 'libcurand.so.10')))\n"
     )
     assert here.python(program) == "True"
 
