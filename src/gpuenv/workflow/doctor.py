@@ -13,6 +13,7 @@ from gpuenv.host.loading import open_libraries
 from gpuenv.host.machine import detect
 from gpuenv.model.diagnosis import Check, Diagnosis, Unopened
 from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
@@ -275,12 +276,21 @@ def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
         binaries = {str(site / installed_at(one.path)): one for one in openings.order(name) if _opens(one)}
         first = [str(site / path) for path in openings.before(name)]
         found = open_libraries(patient.python, list(binaries), first=first, patience=_PATIENCE) if binaries else ()
+        found = tuple(one for one in found if not _only_lacks_driver(one.problem, name, patient))
         unopened = [Unopened(patient.title(name), binaries[one.name].path, one.problem) for one in found if one.problem]
         return len(found) - len(unopened), unopened
 
     with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
         results = list(pool.map(open_package, sorted(installed)))
     return sum(count for count, _ in results), tuple(one for _, unopened in results for one in unopened)
+
+
+def _only_lacks_driver(problem: str | None, name: str, patient: _Patient) -> bool:
+    """Does a binary want a GPU's driver on a machine without one, whose target lets it fall back to the CPU?"""
+    has_driver = patient.machine.nvidia_driver is not None or patient.machine.cuda_level is not None
+    if problem is None or has_driver or not patient.locked.target.falls_back(name):
+        return False
+    return brought_by(problem.partition(":")[0]) == "driver"
 
 
 def _opens(found: ObjectFacts) -> bool:

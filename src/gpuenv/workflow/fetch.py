@@ -19,8 +19,8 @@ from gpuenv.workflow.verify import is_native
 
 __all__ = ["PassBy", "fetch"]
 
-# Looks at a wheel on disk whose digest was compared; what it raises keeps the wheel out of the store.
-PassBy = Callable[[LockedArtifact, Path], None]
+# Looks at a wheel whose digest was compared, and at the folder it was unpacked to; what it raises keeps both out.
+PassBy = Callable[[LockedArtifact, Path, Path], None]
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ async def fetch(
 ) -> None:
     """Make every artifact an object of the store; raises the first failure, after which nothing half-done is left.
 
-    indexes: by the names that artifacts refer to. pass_by: is shown each native wheel while it is unpacked.
+    indexes: by the names that artifacts refer to. pass_by: is shown each native wheel before others see it.
     """
     work = _Fetch(store, client, indexes, progress, pass_by)
     # the largest first: their unpacking is the longest, and the others come in meanwhile
@@ -114,14 +114,9 @@ class _Fetch:
             wheel = await self._at_hand(artifact, folder, held)
             if wheel is None:
                 return
-            looking = asyncio.ensure_future(self._look(artifact, wheel))
-            try:
-                async with self._unpacking:
-                    staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
-                await looking
-            finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+            async with self._unpacking:
+                staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
+            await self._look(artifact, wheel, staged.directory)
             await _to_the_end(self._publisher.publish(staged))
             await asyncio.to_thread(shutil.rmtree, folder, True)
         finally:
@@ -140,10 +135,10 @@ class _Fetch:
             finally:
                 self._progress.end(artifact.filename)
 
-    async def _look(self, artifact: LockedArtifact, wheel: Path) -> None:
+    async def _look(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> None:
         if self._pass_by is not None and is_native(artifact):
             async with self._looking:
-                await _to_the_end(asyncio.to_thread(self._pass_by, artifact, wheel))
+                await _to_the_end(asyncio.to_thread(self._pass_by, artifact, wheel, unpacked))
 
     def _stage(self, artifact: LockedArtifact, wheel: Path, held: ExitStack) -> Staged:
         return held.enter_context(

@@ -1,9 +1,10 @@
 """What sync makes sure of: the lock relies on true facts, and the machine has what binaries ask of it."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec.structs
 
@@ -22,6 +23,9 @@ from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import PublishedFacts
+
+if TYPE_CHECKING:
+    from gpuenv.archive.tree import File
 
 __all__ = [
     "Asked",
@@ -60,11 +64,14 @@ class NativeReader:
         self._published = PublishedFacts()
         self._known: dict[str, NativeFacts] = {}
 
-    def pass_by(self, artifact: LockedArtifact, wheel: Path) -> None:
-        """Read a wheel whose bytes have the artifact's digest, unless it was read before."""
+    def pass_by(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> None:
+        """Read a wheel whose bytes have the artifact's digest, unless it was read before.
+
+        unpacked: where its files lie, as in an object of the store: reading them is half the work of inflating again.
+        """
         if not is_native(artifact):
             return
-        facts = self._kept.get(artifact.sha256) or self._read(artifact, wheel)
+        facts = self._kept.get(artifact.sha256) or self._read(artifact, wheel, unpacked)
         self._known[artifact.sha256] = facts
         self._compare(artifact, facts)
 
@@ -79,11 +86,14 @@ class NativeReader:
             self._compare(artifact, known)
         return self._known[digest]
 
-    def _read(self, artifact: LockedArtifact, wheel: Path) -> NativeFacts:
+    def _read(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> NativeFacts:
         from gpuenv.archive.tree import open_tree
         from gpuenv.binaries.artifact import read_artifact
 
-        with open_tree(wheel) as tree:
+        with open_tree(wheel) as tree, open_tree(unpacked) as folder:
+            if tree.parallel:
+                here = {file.path: file for file in folder.files}
+                tree.files = tuple(_unpacked(file, here.get(_in_object(file.path))) for file in tree.files)
             facts = read_artifact(tree, artifact.sha256, workers=_WORKERS)
         self._kept.put(artifact.sha256, facts)
         return facts
@@ -121,6 +131,22 @@ class NativeReader:
                 causes=[f"{source} differs from the file itself: {found}"],
                 hints=hints,
             )
+
+
+def _in_object(path: str) -> str:
+    """Where the store has a file of a wheel, below the object."""
+    top, _, rest = path.partition("/")
+    if not top.endswith(".data"):
+        return _SITE + path
+    scheme, _, below = rest.partition("/")
+    return _SITE + below if scheme in ("purelib", "platlib") else rest
+
+
+def _unpacked(packed: "File", here: "File | None") -> "File":
+    """A file of a wheel whose content is read where it was unpacked to."""
+    if here is None or here.size != packed.size:
+        return packed
+    return dataclasses.replace(packed, read=here.read, content=here.content)
 
 
 def _in_wheel(path: str, data: str) -> str:
