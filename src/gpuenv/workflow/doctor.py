@@ -196,7 +196,8 @@ def _store(patient: _Patient) -> Iterator[Check]:
         if problem:
             yield Check("store", patient.title(name), "the environment", False, problem)
     if whole:
-        yield Check("store", f"{whole} objects", "the environment", True, "every file is there, with its size")
+        what = f"{whole} object{'s' if whole > 1 else ''}"
+        yield Check("store", what, "the environment", True, "every file is there, with its size")
 
 
 def _damage(folder: Path, stored: StoredObject) -> str | None:
