@@ -35,6 +35,7 @@ PUBLIC = {
     ("kernels", "1.4"): [],
     ("kernels-cu13", "2.0"): [],
     ("kernels-rocm", "1.0"): [],
+    ("nvidia-cuda-runtime", "13.2.86"): [],
 }
 PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
 ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
@@ -47,6 +48,7 @@ _TAGS = {
     "kernels": "py3-none-manylinux_2_28_x86_64",
     "kernels-cu13": "py3-none-manylinux_2_28_x86_64",
     "kernels-rocm": "py3-none-manylinux_2_28_x86_64",
+    "nvidia-cuda-runtime": "py3-none-manylinux_2_28_x86_64",
 }
 _CUDA = library(
     "libkernels_cuda.so",
@@ -63,6 +65,7 @@ _BINARIES: dict[str, dict[str, bytes | str]] = {
         ),
     },
     "kernels-cu13": {"kernels_cu13/lib/libkernels_cuda.so": _CUDA},
+    "nvidia-cuda-runtime": {"nvidia/cu13/lib/libcudart.so.13": library("libcudart.so.13", ["libc.so.6"])},
     "kernels-rocm": {
         "kernels_rocm/libkernels.so": library(
             "libkernels.so", ["libhipsparselt.so.0"], sections=[(".hip_fatbin", bundle("gfx942"))]

@@ -76,7 +76,7 @@ def test_package_for_a_soname(locked: Project) -> None:
         "      libcudart.so.12 is provided by nvidia-cuda-runtime-cu12 12.9",
     ]
     assert found[5].endswith(", index default, facts read from the wheel, CUDA 12")
-    assert found[6:] == ["here: nothing of nvidia-cuda-runtime-cu12"]
+    assert found[6:] == ["here: nvidia-cuda-runtime-cu12 is not in the lock"]
 
 
 def test_package_document(locked: Project) -> None:

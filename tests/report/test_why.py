@@ -134,13 +134,13 @@ def test_runtimes() -> None:
 
 
 def test_targets_that_agree() -> None:
-    """Equal blocks stand once under all their targets; of a GPU those that are not asked are left out."""
+    """Equal blocks stand once under all their targets, empty ones last; of a GPU they are left out."""
     why = WhyPackage(ARTIFACT, (), (), None, ())
     unread: dict[str, tuple[str, ...]] = {"a": (), "b": (), "c": ()}
-    text = why_page("blas", {"a": why, "b": None, "c": why}, unread)
+    text = why_page("blas", {"b": None, "a": why, "c": why}, unread)
     assert [line for line in text.split("\n") if not line.startswith(" ")] == [
         "a, c: no dependency leads to blas 2.0",
-        "b: nothing of blas",
+        "b: blas is not in the lock",
     ]
     text = why_page("sm_90", {"a": WhyGpu(gpu("sm_90"), True, ()), "b": None}, unread)
     assert "b:" not in text

@@ -40,7 +40,7 @@ def why_page(node: str, targets: Mapping[str, Why | None], unread: Unread, *, ev
     """The answer for people. every: no list is cut short."""
     asking = any(isinstance(why, WhyGpu) for why in targets.values())
     blocks: dict[tuple[str, ...], list[str]] = {}
-    for name, why in targets.items():
+    for name, why in sorted(targets.items(), key=lambda item: item[1] is None):
         if why is None and asking:  # of other targets nothing was asked
             continue
         lines = _Lines(every).of(node, why, unread[name])
@@ -63,7 +63,7 @@ class _Lines:
     def of(self, node: str, why: Why | None, unread: tuple[str, ...]) -> list[str]:
         """All of them. unread: the packages whose facts are not at hand."""
         if why is None:
-            return [f"nothing of {node}"]
+            return [f"{node} is not in the lock"]
         if isinstance(why, WhyPackage):
             return [*self._package(why)]
         lines = self._soname(node, why) if isinstance(why, WhySoname) else None
