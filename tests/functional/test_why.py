@@ -7,7 +7,7 @@ import pytest
 
 from gpuenv.report.inspect import size_text
 from tests.support.binaries import fatbin, library
-from tests.support.project import HERE, Project, target
+from tests.support.project import HERE, Project, snapshot, target
 
 NATIVE = "py3-none-manylinux2014_x86_64"
 H100 = target("h100", 'gpu = ["sm_90"]', 'cuda = "12.8"')
@@ -284,6 +284,17 @@ def test_facts_that_are_not_at_hand(locked: Project) -> None:
     assert document["unread"] == ["kernels-gpu", "nvidia-cuda-runtime-cu12"]
     assert "cause: no facts at hand of kernels-gpu" in locked.run("why", "libx.so.1", rc=1).err
     assert locked.quiet_since(asked)
+
+
+def test_a_question_changes_nothing(locked: Project) -> None:
+    """Facts that a lock relies on stay what they are, even where the wheel itself turns out to say otherwise."""
+    (wheel,) = locked.base.glob("offered/*/kernels_gpu-*.whl")
+    locked.run("inspect", wheel)
+    (stated,) = (file for file in locked.cache.rglob("facts-stated-*/*/*.json") if "libold.so" in file.read_text())
+    stated.write_text(stated.read_text().replace("libold.so", "libnew.so"))
+    before = snapshot(locked.base)
+    assert lines(locked, "libk.so", "--target", "h100")[1].endswith("(k/libold.so)")
+    assert snapshot(locked.base) == before
 
 
 def test_long_lists(project: Project) -> None:

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from gpuenv.errors import NotLocked, StaleLock, UsageError
 from gpuenv.lock import why_stale
 from gpuenv.model.architecture import nearest_gpu, parse_gpu
-from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.locked_graph import LockedGraph
@@ -26,9 +25,9 @@ from gpuenv.model.why import (
     why_runtime,
     why_soname,
 )
-from gpuenv.workflow.facts import WheelFacts
+from gpuenv.workflow.facts import FactsCache
 from gpuenv.workflow.project import Project
-from gpuenv.workflow.published import shipped_providers
+from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
 __all__ = ["Answer", "NodeKind", "Why", "why"]
 
@@ -104,20 +103,24 @@ def _rules(project: Project, lock: Lock) -> NativeRules:
 
 
 class _Known:
-    """Facts that are at hand, each looked for once."""
+    """Facts that are at hand, each looked for once; a mere question keeps and changes none."""
 
     def __init__(self, project: Project) -> None:
-        self._facts = WheelFacts(project)
+        self._published = PublishedFacts()
+        read, unpacked = FactsCache(project.cache), FactsCache(project.cache / "unpacked")
+        self._kept = (read, unpacked, FactsCache(project.cache, stated=True))
         self._found: dict[str, NativeFacts | None] = {}
 
     def facts(self, artifact: LockedArtifact) -> NativeFacts | None:
         """Those of an artifact, if it may have binaries."""
         if artifact.facts is None and artifact.filename.endswith("-any.whl"):
             return None
-        if artifact.sha256 not in self._found:
-            wheel = WheelFile(artifact.filename, artifact.url, artifact.sha256)
-            self._found[artifact.sha256] = self._facts.known(wheel)
-        return self._found[artifact.sha256]
+        digest = artifact.sha256
+        if digest not in self._found:
+            kept = (cache.get(digest) for cache in self._kept)
+            found = self._published.get(artifact.name, digest) or next((one for one in kept if one is not None), None)
+            self._found[digest] = found
+        return self._found[digest]
 
 
 def _parsed(text: str, graphs: Iterable[LockedGraph]) -> tuple[NodeKind, str]:
