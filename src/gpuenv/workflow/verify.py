@@ -6,8 +6,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec.structs
-
 from gpuenv.errors import IntegrityError
 from gpuenv.host.libraries import HostLibrary, find_libraries
 from gpuenv.model.carries import carries, defines
@@ -106,7 +104,7 @@ class NativeReader:
             found = read_artifact(tree, artifact.sha256, workers=_WORKERS)
         data = "-".join(artifact.filename.split("-")[:_STEM]) + ".data/"
         objects = sorted(
-            (msgspec.structs.replace(one, path=_in_wheel(one.path, data)) for one in found.objects),
+            (_moved(one, _in_wheel(one.path, data)) for one in found.objects),
             key=lambda one: one.path,
         )
         facts = NativeFacts(artifact.sha256, artifact.size, objects=tuple(objects), symlinks=())
@@ -152,6 +150,11 @@ def _unpacked(packed: "File", here: "File | None") -> "File":
 def _in_wheel(path: str, data: str) -> str:
     """A path of a stored object as its wheel has it."""
     return path.removeprefix(_SITE) if path.startswith(_SITE) else data + path
+
+
+def _moved(found: ObjectFacts, path: str) -> ObjectFacts:
+    fields = {name: getattr(found, name) for name in found.__struct_fields__}
+    return ObjectFacts(**{**fields, "path": path})
 
 
 def difference(stated: NativeFacts, found: NativeFacts) -> str | None:
