@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.model.answer import Conflict, Solution
+from gpuenv.model.answer import Conflict, Pin, Solution
 from tests.support.scenario import answers, printed, read_story
 
 STORIES = sorted((Path(__file__).resolve().parents[2] / "fixtures" / "scenarios").glob("*.toml"))
@@ -12,7 +12,7 @@ STORIES = sorted((Path(__file__).resolve().parents[2] / "fixtures" / "scenarios"
 
 def test_there_are_stories() -> None:
     """The folder is found where it should be."""
-    assert len(STORIES) >= 45
+    assert len(STORIES) >= 135
 
 
 @pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
@@ -29,8 +29,9 @@ def test_story_ends_as_told(path: Path) -> None:
         }
         assert chosen == story.expected
         for target, solution in zip(found, solutions, strict=True):
-            bound = {name: {k: list(v) for k, v in p.libraries.items()} for name, p in solution.pins.items()}
-            asked = {name: [demand.soname for demand in p.host] for name, p in solution.pins.items()}
+            askers: dict[str, Solution | Pin] = {story.manifest.name: solution, **solution.pins}
+            bound = {name: {k: list(v) for k, v in a.libraries.items()} for name, a in askers.items()}
+            asked = {name: [demand.soname for demand in a.host] for name, a in askers.items()}
             if target in story.libraries:
                 assert {name: libraries for name, libraries in bound.items() if libraries} == story.libraries[target]
             if target in story.host:

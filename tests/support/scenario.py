@@ -6,14 +6,16 @@ first, with the versions chosen for earlier targets preferred in later ones, fro
 Keys of a file: `description`; `manifest`, the text of a pyproject.toml; `[packages.NAME."VERSION"]` with `requires`,
 `extras`, `wheels` (tags, with a build tag in front if wanted), `sdist`, `requires-python`,
 `metadata-requires-python` (not told by the index), `yanked` (the reason), `uploaded` ("" for unknown), and `device`,
-the architectures that its one library has code for (`3*sm_75`: in three containers of its own) with `needed`, the
-sonames that it needs, or `libraries`, several of them by path, which may also have a `soname`, `runpath`, `wants`
-(symbol versions by library), `defines` (its own), `module` (the name of the Python module that it is); `carries`,
-sonames of libraries that have nothing else; `[direct."URL"]`, a wheel behind a URL; `[kept]`, the versions of the old
-lock; `[providers]`, the shipped table: requirements by soname, and for one runtime under `[providers."nvidia 13"]`;
-`[provides.INDEX]`, what an index says. Then the answer: `[expected.TARGET]` with exactly the versions, `warnings`,
-`[libraries.TARGET]` and `[host.TARGET]` with what is bound or asked of the machine, or `[expected-error]` with `target`
-and the whole `message`.
+the architectures that its one library has code for (`3*sm_75`: in three containers of its own; `compute_90@8.7`: with
+the version of PTX; `gfx90a:xnack+`) with `needed`, the sonames that it needs, or `libraries`, several of them by path,
+which may also have a `soname`, `runpath`, `wants` (symbol versions by library), `defines` (its own), `cpu` (the level
+that it needs), `module` (the name of the Python module that it is); `carries`, sonames of libraries that have nothing
+else; `damaged`, paths of files that cannot be read; `[direct."URL"]`, a wheel behind a URL; `[kept]`, the versions of
+the old lock; `[providers]`, the shipped table: requirements by soname, and for one runtime under
+`[providers."nvidia 13"]`, `[optional]`, its sonames that distributions do without; `[provides.INDEX]`, what an index
+says. Then the answer: `[expected.TARGET]` with exactly the versions, `warnings`, `[libraries.TARGET]` and
+`[host.TARGET]` with what is bound or asked of the machine, of distributions and of the project, or `[expected-error]`
+with `target` and the whole `message`.
 """
 
 import tomllib
@@ -26,10 +28,11 @@ from gpuenv.index.metadata import parse_metadata
 from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Conflict, Missing, Solution
 from gpuenv.model.distribution import Catalog, Metadata, Page, Release, WheelFile
-from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, PythonModule, Units, Vendor
+from gpuenv.model.facts import Damage, DeviceCode, NativeFacts, ObjectFacts, PythonModule, Units, Vendor
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.requirement import Requirement, parse_requirement
+from gpuenv.model.rules import AllowedMissing
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
 from gpuenv.report.conflict import no_solution
@@ -93,13 +96,17 @@ def _facts(told: Mapping[str, Any]) -> NativeFacts:
     if "device" in told or "needed" in told:
         libraries["lib.so"] = told
     libraries |= {f"lib/{soname}": {} for soname in told.get("carries", ())}
-    return NativeFacts(None, 1, objects=tuple(_library(path, one) for path, one in sorted(libraries.items())))
+    objects = tuple(_library(path, one) for path, one in sorted(libraries.items()))
+    damaged = tuple(Damage(path, "it ends too soon") for path in sorted(told.get("damaged", ())))
+    return NativeFacts(None, 1, objects=objects, damaged=damaged)
 
 
-def _code(arch: str, count: int) -> DeviceCode:
+def _code(text: str, count: int) -> DeviceCode:
+    arch, *features = text.split(":")
     if arch.startswith("gfx"):
-        return DeviceCode("amd", "code-object", arch, count=count)
-    return DeviceCode("nvidia", "ptx" if arch.startswith("compute") else "sass", arch, count=count)
+        return DeviceCode("amd", "code-object", arch, tuple(features), count=count)
+    arch, _, isa = arch.partition("@")
+    return DeviceCode("nvidia", "ptx" if arch.startswith("compute") else "sass", arch, count=count, isa=isa or None)
 
 
 def _library(path: str, told: Mapping[str, Any]) -> ObjectFacts:
@@ -127,6 +134,7 @@ def _library(path: str, told: Mapping[str, Any]) -> ObjectFacts:
         python=PythonModule(module, "cpython-312", f"PyInit_{module.rpartition('.')[2]}") if module else None,
         device_code=tuple(codes),
         units=tuple(units),
+        cpu=told.get("cpu"),
     )
 
 
@@ -163,7 +171,7 @@ def read_story(path: Path) -> Story:
         expected=data.pop("expected", {}),
         warnings=data.pop("warnings", []),
         error=(failure["target"], failure["message"].strip("\n")) if failure else None,
-        providers=_table(data.pop("providers", {})),
+        providers=replace(_table(data.pop("providers", {})), optional=_optional(data.pop("optional", {}))),
         provides={index: _table(rows) for index, rows in data.pop("provides", {}).items()},
         libraries=data.pop("libraries", {}),
         host=data.pop("host", {}),
@@ -179,6 +187,10 @@ def _table(told: Mapping[str, Any]) -> ProviderTable:
             vendor, major = name.split()
             by_runtime["nvidia" if vendor == "nvidia" else "amd", int(major)] = _rows(rows)
     return ProviderTable(_rows({s: row for s, row in told.items() if not isinstance(row, dict)}), by_runtime)
+
+
+def _optional(told: Mapping[str, Sequence[str]]) -> dict[str, tuple[AllowedMissing, ...]]:
+    return {name: tuple(map(AllowedMissing, sonames)) for name, sonames in told.items()}
 
 
 def _rows(told: Mapping[str, Any]) -> dict[str, tuple[Requirement, ...]]:

@@ -59,7 +59,7 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
         )
     roots = [need for needs in found.roots.values() for need in needs]
     own = found.provider.natives.root_host()
-    warnings = [*_host_warnings(bound), *_root_warnings(found, own), *_clashes(found, bound, ways)]
+    warnings = [*_host_warnings(bound, ways), *_root_warnings(found, own), *_clashes(found, bound, ways)]
     return Bound(bound, _sorted(_providers(found, roots)), own, tuple(warnings))
 
 
@@ -110,10 +110,12 @@ def _sorted(libraries: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(sonames)) for name, sonames in sorted(libraries.items())}
 
 
-def _host_warnings(pins: Mapping[str, Pin]) -> Iterator[str]:
-    for name, pin in pins.items():
-        if pin.host:
-            yield f"{name} {pin.version} needs {_listed(pin.host)} of the machine ({pin.host[0].by})"
+def _host_warnings(pins: Mapping[str, Pin], ways: Mapping[str, Way | None]) -> Iterator[str]:
+    """What the machine must have and the target does not say it has."""
+    for name, way in ways.items():
+        said = {need.soname for need in way.asked.hosted} if way else set()
+        if host := tuple(demand for demand in pins[name].host if demand.soname not in said):
+            yield f"{name} {pins[name].version} needs {_listed(host)} of the machine ({host[0].by})"
 
 
 def _root_warnings(found: Found, host: tuple[HostDemand, ...]) -> Iterator[str]:

@@ -166,8 +166,8 @@ def _lacking(
     for release, wheel in offers.choices(specifiers) if wanted else ():
         for need in wanted:
             with contextlib.suppress(NotKnownYet):  # the search did not come to it
-                if not provider.natives.carry(need, wheel):
-                    found[release.version] = Refusal(release.version, f"has no {need.carries}")
+                if lack := provider.natives.lack(need, wheel):
+                    found[release.version] = Refusal(release.version, lack)
     return found
 
 

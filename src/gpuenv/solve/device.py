@@ -7,6 +7,7 @@ hundreds of megabytes. That choice depends on the wheel alone, never on what hap
 import re
 from collections.abc import Iterable, Iterator
 
+from gpuenv.model.coverage import full_name
 from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor, natural
 from gpuenv.model.host_libraries import vendor_of
@@ -133,8 +134,8 @@ def _file(path: str) -> str:
 
 
 def _architectures(facts: NativeFacts, vendor: str) -> str:
-    """The architectures of a vendor that the artifact has code for, in natural order."""
-    names = {code.arch for found in facts.objects for code in found.device_code if code.vendor == vendor}
-    ordered = sorted(names, key=natural)
+    """The architectures of a vendor, with features, that the artifact has code for, in natural order."""
+    names = {full_name(code) for found in facts.objects for code in found.device_code if code.vendor == vendor}
+    ordered = sorted(names, key=lambda name: (natural(name.partition(":")[0]), name))
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     return ", ".join(ordered[:_SHOWN]) + more

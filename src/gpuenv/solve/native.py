@@ -127,7 +127,7 @@ class Natives:
             return False
         if scan is Scan.ALL:
             return target.platform.startswith("linux-")
-        return bool(target.gpu) and self._matters(wheel)
+        return bool(target.gpu or target.gpu_code == "forbid") and self._matters(wheel)
 
     def _linkages(self, wheel: WheelFile, facts: NativeFacts, name: str) -> tuple[Linkage, ...]:
         """Every way to use the wheel, newest runtime first; computed once for all solves of a lock."""
@@ -201,12 +201,15 @@ class Natives:
         releases = self._offers(row.name).page.releases
         return any(not row.specifier or admits(row.specifier, release.version) for release in releases)
 
-    def carry(self, need: Need, wheel: WheelFile) -> bool:
-        """Does the wheel have the library that a need is about, with the symbol versions that are wanted of it?"""
+    def lack(self, need: Need, wheel: WheelFile) -> str | None:
+        """What the wheel lacks of the library that a need is about: all of it, or symbol versions; None: nothing."""
         if self._task.rules.scan is Scan.NONE:
-            return True
+            return None
         found = carries(self.facts(wheel), need.carries, self._task.target)
-        return found is not None and not defines(found, need.versions)
+        if found is None:
+            return f"has no {need.carries}"
+        missing = defines(found, need.versions)
+        return f"has no {', '.join(missing)} in its {need.carries}" if missing else None
 
     # needs and candidates
 
@@ -261,15 +264,19 @@ class Natives:
         self._sonames[key] = wanted
         return Need(key, text=f"{asked.soname} ({asked.objects[0]})", origin=origin)
 
-    def candidates(self, key: Key, demanded: Collection[str]) -> Iterator[Candidate]:
+    def candidates(self, key: Key, demanded: Collection[Key]) -> Iterator[Candidate]:
         """The candidates of a soname, or of the choice of a major: first what the environment has anyway.
 
-        demanded: the distributions that somebody requires.
+        demanded: the nodes that somebody requires. For a major also those count that may bring other sonames.
         """
         if key not in self._candidates:
             make = self._ways if key.kind is Kind.MAJOR else self._providers
             self._candidates[key] = tuple(make(key))
-        return iter(sorted(self._candidates[key], key=lambda one: -_in_common(one, demanded)))
+        there = {one.name for one in demanded if one.kind is Kind.DISTRIBUTION}
+        if key.kind is Kind.MAJOR:
+            wanted = [self._sonames[one] for one in demanded if one.kind is Kind.SONAME]
+            there |= {row.name for one in wanted for row in one.providers}
+        return iter(sorted(self._candidates[key], key=lambda one: -len(one.brings & there)))
 
     def _ways(self, key: Key) -> Iterator[Candidate]:
         version, judged = self._majors[key]
@@ -300,10 +307,6 @@ class Natives:
 def distribution_of(wheel: WheelFile) -> str:
     """The normalised name of the distribution that the wheel's file name states (PEP 427, 503)."""
     return normal_name(wheel.filename.partition("-")[0])
-
-
-def _in_common(candidate: Candidate, demanded: Collection[str]) -> int:
-    return len(candidate.brings & set(demanded))
 
 
 def _demand(asked: Asked) -> HostDemand:

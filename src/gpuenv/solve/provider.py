@@ -46,7 +46,6 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         self._read: set[str] = set()
         self._fetched: set[str] = set()
         self.natives = Natives(task, self.offers, self.needs_of, self._matters)
-        self._demanded: frozenset[str] = frozenset()
         self.order = Order()
         self.root_needs: list[Need] = []
 
@@ -69,10 +68,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         backtrack_causes: Sequence[Any],
     ) -> Iterable[Key]:
         """The one node to decide next; `preference.Order` holds the taste."""
-        key = self.order.next(identifiers, information, backtrack_causes)
-        if key.kind in (Kind.SONAME, Kind.MAJOR):
-            self._demanded = frozenset(one.name for one in information if one.kind is Kind.DISTRIBUTION)
-        return [key]
+        return [self.order.next(identifiers, information, backtrack_causes)]
 
     def find_matches(
         self,
@@ -85,9 +81,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if identifier.detail and identifier.base in requirements:
             needs += requirements[identifier.base]
         refused = set(incompatibilities[identifier])
+        late = identifier.kind in (Kind.SONAME, Kind.MAJOR)
+        demanded = tuple(requirements) if late else ()
 
         def matches() -> Iterator[Candidate]:
-            for candidate in self._matches(identifier, needs):
+            for candidate in self._matches(identifier, needs, demanded):
                 if candidate not in refused:
                     yield candidate
 
@@ -102,7 +100,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if requirement.specifier and not admits(requirement.specifier, candidate.text):
             return False
         return not requirement.carries or (
-            candidate.wheel is not None and self.natives.carry(requirement, candidate.wheel)
+            candidate.wheel is not None and self.natives.lack(requirement, candidate.wheel) is None
         )
 
     def get_dependencies(self, candidate: Candidate) -> tuple[Need, ...]:
@@ -195,14 +193,14 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
     def _applies(self, marker: str | None, extra: str = "") -> bool:
         return marker is None or evaluate_marker(marker, self._environment, extra)
 
-    def _matches(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
+    def _matches(self, key: Key, needs: list[Need], demanded: Sequence[Key]) -> Iterator[Candidate]:
         exact = {need.exact for need in needs if need.exact is not None}
         if exact:
             found: Iterable[Candidate] = [self._as(key, one) for one in exact] if len(exact) == 1 else ()
         elif key.kind is Kind.HOST:
             found = self._host(key)
         elif key.kind in (Kind.SONAME, Kind.MAJOR):
-            found = self.natives.candidates(key, self._demanded)
+            found = self.natives.candidates(key, demanded)
         elif urls := {need.url for need in needs if need.url is not None}:
             found = self._by_url(key, sorted(urls))
         else:
