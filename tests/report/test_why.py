@@ -2,10 +2,12 @@
 
 from gpuenv.model.architecture import Fit, Gpu, parse_gpu
 from gpuenv.model.clash import Kind
-from gpuenv.model.lock import LockedArtifact
-from gpuenv.model.locked_graph import Link
+from gpuenv.model.lock import LockedArtifact, LockedTarget
+from gpuenv.model.locked_graph import Link, LockedGraph
+from gpuenv.model.rules import NativeRules
+from gpuenv.model.target import Target
 from gpuenv.model.verdict import Gap, Outcome
-from gpuenv.model.why import Brings, NeedsIt, Serves, WhyGpu, WhyPackage, WhyRuntime, WhySoname
+from gpuenv.model.why import Brings, NeedsIt, Serves, WhyGpu, WhyPackage, WhyRuntime, WhySoname, why_gpu
 from gpuenv.report.why import Why, why_document, why_page
 
 ARTIFACT = LockedArtifact(
@@ -103,6 +105,22 @@ def test_device_code() -> None:
         "a 1.0: exact (sm_90) or compiled by the driver, 4 of 4 containers",
     ]
     assert page("sm_90", found, every=True)[3].startswith("a 1.0: exact (sm_90) or compiled by the driver (compute_80)")
+
+
+def test_features_of_a_target() -> None:
+    """A GPU without features stands for the target's own of that name; one with others is another question."""
+    target = Target("t", gpu=("gfx90a:xnack+",), rocm="7.2")
+    graph = LockedGraph(LockedTarget(target, {}, {}), {}, {}, NativeRules(), "train")
+    for name, found, locked in (
+        ("gfx90a", "gfx90a:xnack+", True),
+        ("gfx90a:xnack+", "gfx90a:xnack+", True),
+        ("gfx90a:xnack-", "gfx90a:xnack-", False),
+        ("gfx942", "gfx942", False),
+    ):
+        answer = why_gpu(graph, gpu(name))
+        assert answer is not None
+        assert (str(answer.gpu), answer.locked) == (found, locked)
+    assert why_gpu(graph, gpu("sm_90")) is None
 
 
 def test_code_that_does_not_run() -> None:
