@@ -125,6 +125,18 @@ def test_a_binary_that_cannot_be_opened(project: Project) -> None:
     ]
 
 
+def test_what_a_binary_may_lack_is_no_complaint(project: Project) -> None:
+    """A library that rules, or the table that comes with gpuenv, let a package lack is neither asked for nor missed."""
+    files: dict[str, bytes | str] = {"numba/core.so": library(needed=["libtbb.so.12"], symbol="PyInit_core")}
+    project.offer("numba", files=files, tags=NATIVE)
+    project.offer("needy", files=needing("libgone.so.1"), tags=NATIVE)
+    project.write(["numba", "needy"], more='[tool.gpuenv.packages.needy]\nmissing = ["libgone.so.*"]\n')
+    assert "warning" not in project.run("sync").err
+    document = diagnosis(project)
+    assert [check for check in document["checks"] if check["section"] == "host"] == []
+    assert document["load"] == {"opened": 0, "failed": []}
+
+
 @needs_compiler
 def test_a_crash_hits_one_package(project: Project, tmp_path: Path) -> None:
     """A library that aborts is told by its signal, and what stands beside it is opened all the same."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gpuenv.errors import GpuenvError, IntegrityError, InterpreterMissing, StaleLock, UsageError
@@ -17,6 +18,7 @@ from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
+from gpuenv.model.rules import NativeRules, PackageRules
 from gpuenv.model.stored import StoredObject, decode_listing
 from gpuenv.store.store import Store
 from gpuenv.view.preload import Installed, Openings
@@ -68,6 +70,7 @@ class _Patient:
     marker: Mapping[str, object] | None
     packages: tuple[LockedPackage, ...]
     artifacts: dict[str, LockedArtifact]
+    rules: NativeRules
     store: Store
     objects: dict[str, StoredObject]
     facts: dict[str, NativeFacts]
@@ -102,7 +105,7 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store)
     objects = {name: found for name, one in artifacts.items() if (found := store.find(one.sha256)) is not None}
-    reader, facts, problem = verify.NativeReader(project), {}, None
+    reader, facts, problem, rules = verify.NativeReader(project), {}, None, verify.rules_of(project)
     for package, stored in objects.items():
         try:
             known = reader.facts(artifacts[package], store.path(stored))
@@ -111,7 +114,7 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
             continue
         if known is not None:
             facts[package] = known
-    return _Patient(project, lock, locked, machine, mine, packages, artifacts, store, objects, facts, problem)
+    return _Patient(project, lock, locked, machine, mine, packages, artifacts, rules, store, objects, facts, problem)
 
 
 # the machine
@@ -168,7 +171,7 @@ def _judged(patient: _Patient) -> tuple[verify.Judged, ...]:
         patient.artifacts,
         patient.facts,
         project=patient.project.manifest.name,
-        rules=patient.project.manifest.rules,
+        rules=patient.rules,
     )
     python = str(patient.python) if patient.python.exists() else _any_python(patient)
     return verify.judge(asked, python, patient.locked.target, patient.project.environ) if asked and python else ()
@@ -267,7 +270,7 @@ def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
         patient.packages,
         patient.facts,
         {name: patient.store.path(stored) for name, stored in patient.objects.items()},
-        rules=patient.project.manifest.rules,
+        rules=patient.rules,
         hosted=hosted,
         live_only=True,
     )
@@ -277,7 +280,7 @@ def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
         binaries = {str(site / installed_at(one.path)): one for one in openings.order(name) if _opens(one)}
         first = [str(site / path) for path in openings.before(name)]
         found = open_libraries(patient.python, list(binaries), first=first, patience=_PATIENCE) if binaries else ()
-        found = tuple(one for one in found if not _only_lacks_driver(one.problem, name, patient))
+        found = tuple(one for one in found if not _does_without(one.problem, name, binaries[one.name].path, patient))
         unopened = [Unopened(patient.title(name), binaries[one.name].path, one.problem) for one in found if one.problem]
         return len(found) - len(unopened), unopened
 
@@ -286,12 +289,19 @@ def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
     return sum(count for count, _ in results), tuple(one for _, unopened in results for one in unopened)
 
 
-def _only_lacks_driver(problem: str | None, name: str, patient: _Patient) -> bool:
-    """Does a binary want a GPU's driver on a machine without one, whose target lets it fall back to the CPU?"""
-    has_driver = patient.machine.nvidia_driver is not None or patient.machine.cuda_level is not None
-    if problem is None or has_driver or not patient.locked.target.falls_back(name):
+def _does_without(problem: str | None, name: str, path: str, patient: _Patient) -> bool:
+    """Does a binary lack only what it may: a library by the rules, or the driver of a GPU that nobody needs here?
+
+    Nobody does on a machine without a driver whose target lets the package fall back to the CPU.
+    """
+    if problem is None:
         return False
-    return brought_by(problem.partition(":")[0]) == "driver"
+    soname = problem.partition(":")[0]
+    rules = patient.rules.packages.get(name, PackageRules())
+    if any(fnmatchcase(soname, one.soname) and fnmatchcase(path, one.objects) for one in rules.missing):
+        return True
+    has_driver = patient.machine.nvidia_driver is not None or patient.machine.cuda_level is not None
+    return not has_driver and patient.locked.target.falls_back(name) and brought_by(soname) == "driver"
 
 
 def _opens(found: ObjectFacts) -> bool:

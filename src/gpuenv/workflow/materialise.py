@@ -96,7 +96,7 @@ def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: P
         for name, artifact in wanted.artifacts.items()
         if (found := reader.facts(artifact, objects[name])) is not None
     }
-    locked, rules, selected = wanted.selected.locked, project.manifest.rules, wanted.selected
+    locked, rules, selected = wanted.selected.locked, verify.rules_of(project), wanted.selected
     asked = verify.asked_of_machine(
         locked, wanted.packages, wanted.artifacts, known, project=project.manifest.name, rules=rules
     )

@@ -20,7 +20,7 @@ from gpuenv.model.target import Target
 from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache
 from gpuenv.workflow.project import Project
-from gpuenv.workflow.published import PublishedFacts
+from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
 if TYPE_CHECKING:
     from gpuenv.archive.tree import File
@@ -35,6 +35,7 @@ __all__ = [
     "installed",
     "is_native",
     "judge",
+    "rules_of",
     "warnings",
 ]
 
@@ -205,6 +206,16 @@ def _words(name: str, stated: object, found: object) -> str:
 
 def _first(words: Iterable[str]) -> str:
     return min(words)
+
+
+def rules_of(project: Project) -> NativeRules:
+    """The project's rules, with what is known of single packages: libraries that their binaries do without."""
+    rules = project.manifest.rules
+    packages = dict(rules.packages)
+    for name, missing in shipped_providers().optional.items():
+        own = packages.get(name, PackageRules())
+        packages[name] = dataclasses.replace(own, missing=(*own.missing, *missing))
+    return dataclasses.replace(rules, packages=packages)
 
 
 class Asked(NamedTuple):
