@@ -212,9 +212,10 @@ def world_of(packages: Mapping[str, Mapping[str, Any]], direct: Mapping[str, Any
 def answers(story: Story) -> Mapping[str, Solution | Conflict]:
     """What each target gets, in the order of solving; it ends at the first conflict."""
     found: dict[str, Solution | Conflict] = {}
-    chosen = dict(story.kept)
+    chosen: dict[str, tuple[str, ...]] = {}
     for target in _in_order(story.manifest.targets.values()):
-        answer = gather(task_of(story, target, chosen), story.world, story.provides)
+        task = replace(task_of(story, target, story.kept), shared=dict(chosen))
+        answer = gather(task, story.world, story.provides)
         found[target.name] = answer
         if isinstance(answer, Conflict):
             break

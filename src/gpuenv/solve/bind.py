@@ -9,6 +9,7 @@ from gpuenv.model.answer import Pin
 from gpuenv.model.carries import carries
 from gpuenv.model.clash import clashes, runtimes
 from gpuenv.model.demand import HostDemand
+from gpuenv.model.host_libraries import allowed_by
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.solve.native import Way
 from gpuenv.solve.nodes import Key, Kind, Need
@@ -119,7 +120,8 @@ def _host_warnings(pins: Mapping[str, Pin], ways: Mapping[str, Way | None]) -> I
 
 
 def _root_warnings(found: Found, host: tuple[HostDemand, ...]) -> Iterator[str]:
-    if host:
+    policy = allowed_by(found.provider.target)
+    if host := tuple(demand for demand in host if not policy.hosts(demand.soname)):
         yield f"{found.provider.project_name} needs {_listed(host)} of the machine (`native` in tool.gpuenv)"
 
 

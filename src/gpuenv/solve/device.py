@@ -20,6 +20,7 @@ from gpuenv.model.target import Target
 from gpuenv.model.verdict import Outcome, Verdict
 
 __all__ = [
+    "cuda_level",
     "device_refusal",
     "is_native",
     "level_refusal",
@@ -67,7 +68,7 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
 
 def level_refusal(facts: NativeFacts, target: Target, rules: PackageRules) -> str | None:
     """Why the target's driver is too old for every runtime that the wheel is for, if it is."""
-    level, majors = _cuda_level(target), runtime_majors(facts, target, rules=rules)
+    level, majors = cuda_level(target), runtime_majors(facts, target, rules=rules)
     if level is not None and majors and min(majors) > level:
         return f"is for CUDA {min(majors)}, the target's driver runs CUDA {level} at most"
     return None
@@ -75,7 +76,7 @@ def level_refusal(facts: NativeFacts, target: Target, rules: PackageRules) -> st
 
 def ways(facts: NativeFacts, target: Target, rules: PackageRules) -> tuple[Linkage, ...]:
     """What the artifact asks of the target, with each CUDA that both know, newest first; of ROCm the one wanted."""
-    level = _cuda_level(target)
+    level = cuda_level(target)
     known = () if target.rocm else runtime_majors(facts, target, rules=rules)
     wanted: list[int | None] = [*sorted((m for m in known if level is None or m <= level), reverse=True)] or [None]
     return tuple(linkage(facts, target, runtime_major=major, rules=rules) for major in wanted)
@@ -105,7 +106,7 @@ def runtime_name(vendor: Vendor | None, major: int) -> str:
     return f"{NAMES[vendor] if vendor else 'runtime'} {major}"
 
 
-def _cuda_level(target: Target) -> int | None:
+def cuda_level(target: Target) -> int | None:
     """The highest CUDA major version that the driver of a target runs; None where the target does not say."""
     if vendor_of(target) != "nvidia":
         return None

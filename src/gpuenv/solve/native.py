@@ -24,7 +24,7 @@ from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
-from gpuenv.solve.device import device_refusal, is_native, level_refusal, runtime_name, ways
+from gpuenv.solve.device import cuda_level, device_refusal, is_native, level_refusal, runtime_name, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
@@ -194,7 +194,20 @@ class Natives:
             raise NotKnownYet(Missing(provides=missing))
         self.asked_who_provides = True
         tables = [*(catalog.provides[index] for index in self._task.provides), self._task.providers]
-        return tuple(dict.fromkeys(row for table in tables for row in table.of(soname, runtime)))
+        known = [runtime] if runtime else sorted({one for table in tables for one in table.runtimes(soname)})
+        for wanted in ([one for one in known if one == runtime or self._runs(one)], [runtime]):
+            rows = dict.fromkeys(row for table in tables for one in wanted[::-1] for row in table.of(soname, one))
+            if rows:
+                return tuple(rows)
+        return ()
+
+    def _runs(self, runtime: Runtime) -> bool:
+        """Is a runtime for the target's GPUs, and of a major that its driver runs, or that it wants?"""
+        vendor, major = runtime
+        level, rocm = cuda_level(self._task.target), self._task.target.rocm
+        if vendor == "amd" and rocm:
+            level = major if major == int(rocm.partition(".")[0]) else 0
+        return vendor == self._vendor and (level is None or major <= level)
 
     def _exists(self, row: Requirement) -> bool:
         """Does an index have a version of a provider that may bring the soname? Others may hold the mere name."""
@@ -216,6 +229,8 @@ class Natives:
     def root_needs(self) -> Iterator[Need]:
         """What the project itself needs (`native`), but for what every machine of the target has."""
         for asked in self._roots():
+            if asked.met is Met.HOST:
+                continue
             rows = self._all_providers([asked], None)[asked.soname]
             usable = tuple(filter(self._exists, rows))
             if usable or self._must_be_provided(asked.soname, rows):
@@ -230,7 +245,8 @@ class Natives:
         policy = allowed_by(self._task.target)
         for soname in sorted(self._task.rules.native):
             if self._task.target.platform.startswith("linux-") and not policy.brought_by(soname):
-                yield Asked(soname, Met.UNMET, ("`native` of the project",))
+                met = Met.HOST if policy.hosts(soname) else Met.UNMET
+                yield Asked(soname, met, ("`native` of the project",))
 
     def needs(self, candidate: Candidate, wheel: WheelFile) -> Iterator[Need]:
         """What the binaries of a candidate need of others."""

@@ -42,6 +42,10 @@ def _is_prerelease(version: str) -> bool:
     return parse_version(version).is_prerelease
 
 
+def _public(release: Release) -> str:
+    return release.version.partition("+")[0]
+
+
 def named_versions(specifier: str) -> list[Version]:
     """The versions that a specifier names; `1.*` names 1."""
     found = []
@@ -97,12 +101,17 @@ class Offers:
         """From now on nothing more can be asked for: a release of which too little is known is no choice."""
         self._settled = True
 
-    def choices(self, specifiers: Iterable[str], preferred: Iterable[str] = ()) -> Iterator[tuple[Release, WheelFile]]:
-        """Releases that satisfy every specifier and serve the target: preferred versions first, then newest first."""
+    def choices(
+        self, specifiers: Iterable[str], preferred: Iterable[str] = (), shared: Iterable[str] = ()
+    ) -> Iterator[tuple[Release, WheelFile]]:
+        """Releases that satisfy every specifier and serve the target: preferred versions first, then newest first.
+
+        shared: versions to try after those preferred, of each the build that suits the target best.
+        """
         wanted = tuple(dict.fromkeys(spec for spec in specifiers if spec))
-        first = tuple(preferred)
-        for release in self._ordered(wanted, first):
-            wheel = self.wheel(release, self._yanked_allowed(release, wanted, first))
+        first, second = tuple(preferred), tuple(shared)
+        for release in self._ordered(wanted, first, second):
+            wheel = self.wheel(release, self._yanked_allowed(release, wanted, (*first, *second)))
             if isinstance(wheel, WheelFile):
                 yield release, wheel
 
@@ -135,11 +144,17 @@ class Offers:
                 return ""
         return self._wheels[key]
 
-    def _ordered(self, wanted: tuple[str, ...], first: tuple[str, ...]) -> Iterator[Release]:
+    def _ordered(self, wanted: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...]) -> Iterator[Release]:
+        allowed, done = (*first, *second), set(first)
         if first:
-            kept = [release for release in self._releases(wanted, first) if release.version in first]
+            kept = [release for release in self._releases(wanted, allowed) if release.version in first]
             yield from sorted(kept, key=lambda release: first.index(release.version))
-        yield from (release for release in self._releases(wanted, first) if release.version not in first)
+        if second:
+            public = [version.partition("+")[0] for version in second]
+            alike = [r for r in self._releases(wanted, allowed) if _public(r) in public and r.version not in done]
+            yield from sorted(alike, key=lambda release: public.index(_public(release)))
+            done.update(release.version for release in alike)
+        yield from (release for release in self._releases(wanted, allowed) if release.version not in done)
 
     def _releases(self, wanted: tuple[str, ...], preferred: tuple[str, ...]) -> Iterator[Release]:
         """Releases the specifiers admit; pre-releases only if asked for, or if nothing else satisfies (PEP 440)."""

@@ -230,8 +230,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
         offers = self.offers(key.name)
-        kept = self._task.kept.get(key.name, ())
-        for release, wheel in offers.choices(self.specifiers(key.name, needs), kept):
+        kept, shared = self._task.kept.get(key.name, ()), self._task.shared.get(key.name, ())
+        for release, wheel in offers.choices(self.specifiers(key.name, needs), kept, shared):
             yield self._candidate(key, release.version, wheel, offers.page.index)
 
     def direct(self, url: str) -> WheelFile:

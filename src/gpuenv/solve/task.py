@@ -17,8 +17,9 @@ __all__ = ["Task"]
 class Task:
     """Everything that `solve` may look at.
 
-    roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name (the old lock's,
-    then other targets'). sources: names that come from a URL, whoever asks for them.
+    roots: requirements by `project`, `extra:X`, `group:X`. kept: versions to try first, by name: the old lock's.
+    shared: those to try next: other targets', of each in the build that suits the target.
+    sources: names that come from a URL, whoever asks for them.
     exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist. rules: what the project says of
     native code. providers: the shipped table. provides: names of indexes that may say more of who provides what.
     memo: what was computed of wheels, for the next solve of the same target; no answer depends on it.
@@ -32,6 +33,7 @@ class Task:
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     exclude_newer: str | None = None
     rules: NativeRules = field(default_factory=NativeRules)

@@ -57,7 +57,7 @@ async def _resolve(
     await gatherer.ahead(tasks)
     solutions: dict[str, Solution] = {}
     for task in tasks:
-        shared = replace(task, kept=_shared(task.kept, solutions))
+        shared = replace(task, shared=_shared(solutions))
         answer = await _answer(shared, gatherer)
         if isinstance(answer, Conflict):
             return answer
@@ -93,9 +93,9 @@ def _task(
     )
 
 
-def _shared(kept: Mapping[str, tuple[str, ...]], solutions: Mapping[str, Solution]) -> dict[str, tuple[str, ...]]:
-    """A target's own pins first, then those of the targets that were solved before."""
-    shared = dict(kept)
+def _shared(solutions: Mapping[str, Solution]) -> dict[str, tuple[str, ...]]:
+    """The versions that the targets solved before have, by name."""
+    shared: dict[str, tuple[str, ...]] = {}
     for solution in solutions.values():
         for name, pin in solution.pins.items():
             shared[name] = tuple(dict.fromkeys([*shared.get(name, ()), pin.version]))
