@@ -36,14 +36,14 @@ def test_round_trip() -> None:
     """What was encoded is decoded to the same value; every key is there, also where it is empty."""
     assert decode_facts(encode_facts(FACTS)) == FACTS
     assert encode_facts(NativeFacts(None, 0)) == (
-        b'{"sha256":null,"size":0,"schema":1,"objects":[],"symlinks":[],"duplicates":[],"damaged":[]}'
+        b'{"sha256":null,"size":0,"schema":2,"objects":[],"symlinks":[],"duplicates":[],"damaged":[]}'
     )
 
 
 def test_other_text_is_no_facts() -> None:
     """Text of another schema, of another shape, or cut off, is none."""
     text = encode_facts(FACTS)
-    assert decode_facts(text.replace(b'"schema":1', b'"schema":999')) is None
+    assert decode_facts(text.replace(b'"schema":2', b'"schema":999')) is None
     assert decode_facts(b"[]") is None
     assert decode_facts(text[:-1]) is None
 

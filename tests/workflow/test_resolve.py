@@ -11,6 +11,7 @@ from gpuenv.errors import NetworkError
 from gpuenv.index import IndexClient
 from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Conflict, Missing, Solution
+from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import Metadata, Page, WheelFile
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.manifest import Index
@@ -63,6 +64,10 @@ class Memory:
     def known(self, wheel: WheelFile) -> NativeFacts | None:
         """Facts that need no reading: of versions below 2."""
         return self.world.facts[wheel.key] if wheel.filename.split("-")[1] < "2" else None
+
+    def learnt(self, wheel: WheelFile) -> Learnt:
+        """What needed no reading was published."""
+        return "published" if wheel.filename.split("-")[1] < "2" else "read"
 
     def read(self, wheel: WheelFile, index: Index | None) -> NativeFacts:
         """Facts of any wheel."""

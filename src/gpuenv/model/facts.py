@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # Grows when the same bytes yield other facts or another form of them.
-SCHEMA = 1
+SCHEMA = 2
 
 Vendor = Literal["nvidia", "amd"]
 Kind = Literal["sass", "ptx", "lto", "code-object", "data"]
