@@ -49,7 +49,7 @@ def test_all_is_well(whole: Project) -> None:
     document = diagnosis(whole)
     assert document.keys() == {"target", "fits", "checks", "load"}
     assert (document["target"], document["fits"]) == ("here", True)
-    assert document["load"] == {"opened": 1, "failed": []}
+    assert document["load"] == {"opened": 1, "failed": [], "unjudged": []}
     assert {check["section"] for check in document["checks"]} == {"machine", "store", "view"}
     assert all(check.keys() == {"section", "what", "demanded_by", "met", "detail"} for check in document["checks"])
     glibc = next(check for check in document["checks"] if check["what"] == "glibc 2.17")
@@ -62,7 +62,7 @@ def test_it_changes_nothing(whole: Project) -> None:
     asked = len(whole.server.requests)
     for file in whole.cache.glob("facts-v*/*/*.json"):
         file.unlink()
-    assert diagnosis(whole, "--offline")["load"] == {"opened": 1, "failed": []}
+    assert diagnosis(whole, "--offline")["load"] == {"opened": 1, "failed": [], "unjudged": []}
     assert whole.quiet_since(asked)
 
 
@@ -134,7 +134,7 @@ def test_what_a_binary_may_lack_is_no_complaint(project: Project) -> None:
     assert "warning" not in project.run("sync").err
     document = diagnosis(project)
     assert [check for check in document["checks"] if check["section"] == "host"] == []
-    assert document["load"] == {"opened": 0, "failed": []}
+    assert document["load"] == {"opened": 0, "failed": [], "unjudged": []}
 
 
 @needs_compiler
@@ -162,7 +162,7 @@ def test_providers_are_open_before(project: Project) -> None:
     offer_pair(project)
     project.write(["consumer"], more=BOUND)
     project.run("sync")
-    assert diagnosis(project)["load"] == {"opened": 3, "failed": []}
+    assert diagnosis(project)["load"] == {"opened": 3, "failed": [], "unjudged": []}
 
 
 @needs_compiler
@@ -176,7 +176,7 @@ def test_required_packages_are_open_before(project: Project, tmp_path: Path) -> 
     project.offer("user", files=files, tags=NATIVE, requires=["middle"])
     project.write(["user"])
     assert "warning" not in project.run("sync").err
-    assert diagnosis(project)["load"] == {"opened": 2, "failed": []}
+    assert diagnosis(project)["load"] == {"opened": 2, "failed": [], "unjudged": []}
 
 
 # what breaks
@@ -258,3 +258,19 @@ def test_an_interpreter_that_is_gone(whole: Project) -> None:
     assert document["load"]["opened"] == 0
     assert "cannot be started" in document["load"]["failed"][0]["problem"]
     assert PYTHON in str(document["checks"])
+
+
+@needs_compiler
+def test_what_others_bring_cannot_be_judged(project: Project, tmp_path: Path) -> None:
+    """A plugin whose symbols are those of the program that opens it is named, and is no failure."""
+    plugin = compile_library(
+        tmp_path / "libplug.so", "extern int of_the_program; int get(void) { return of_the_program; }"
+    )
+    project.offer("plugged", files={"plugged/__init__.py": "", "plugged/libplug.so": plugin.read_bytes()}, tags=NATIVE)
+    project.write(["plugged"])
+    project.run("sync")
+    load = diagnosis(project)["load"]
+    assert (load["opened"], load["failed"]) == (0, [])
+    (plug,) = load["unjudged"]
+    assert (plug["path"], "undefined symbol: of_the_program" in plug["problem"]) == ("plugged/libplug.so", True)
+    assert "1 more cannot be judged alone" in project.run("doctor").out

@@ -31,7 +31,8 @@ class Unopened(NamedTuple):
 class Diagnosis:
     """All that was looked at for one target. environment: there is one, and its binaries were opened.
 
-    opened: how many binaries could be.
+    opened: how many binaries could be. unjudged: those that lack symbols, not libraries: they are opened beside others
+    that have them, or by a program that does, which no process that opens them alone can tell.
     """
 
     target: str
@@ -39,6 +40,7 @@ class Diagnosis:
     environment: bool
     opened: int = 0
     unopened: tuple[Unopened, ...] = ()
+    unjudged: tuple[Unopened, ...] = ()
 
     @property
     def fits(self) -> bool:

@@ -72,7 +72,8 @@ class StoredObject(msgspec.Struct, frozen=True, array_like=True, dict=True):
     key: `<hash of the tree>-<name>-<version>`; name normalised, version canonical. dist_info: the name of its
     `.dist-info` directory. tags: the Tag lines of WHEEL. size: bytes of all files; count: how many.
     directories: the upper part of the tree, down to where a view may link whole directories; the rest is in the
-    object's listing. reaches: where its ELF files' `$ORIGIN` paths leave their own directory.
+    object's listing. reaches: where its ELF files' `$ORIGIN` paths leave their own directory. unlike: files of the
+    wheel whose bytes are not what its RECORD says.
     """
 
     format: int
@@ -88,6 +89,7 @@ class StoredObject(msgspec.Struct, frozen=True, array_like=True, dict=True):
     count: int
     directories: tuple[Directory, ...]
     reaches: tuple[Reach, ...]
+    unlike: tuple[str, ...] = ()
 
     @cached_property
     def shallow(self) -> dict[str, Directory]:

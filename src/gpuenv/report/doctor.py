@@ -36,6 +36,7 @@ def doctor_document(diagnosis: Diagnosis) -> dict[str, object]:
         "load": {
             "opened": diagnosis.opened,
             "failed": [failure._asdict() for failure in diagnosis.unopened],
+            "unjudged": [failure._asdict() for failure in diagnosis.unjudged],
         },
     }
 
@@ -57,6 +58,8 @@ def _binaries(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"  ok       {diagnosis.opened} opened"
     if packages:
         yield f"  NOT MET  {len(diagnosis.unopened)} of {count(packages)} cannot be opened"
+    if diagnosis.unjudged:
+        yield f"           {len(diagnosis.unjudged)} more cannot be judged alone: others bring their symbols"
     for failure in diagnosis.unopened:
         yield f"           {failure.package}: {failure.path}"
         yield f"             {failure.problem}"

@@ -181,7 +181,7 @@ class Natives:
         """Those that are said to bring each soname; their pages are asked for together."""
         found = {need.soname: self._said(need.soname, runtime) for need in needs}
         names = dict.fromkeys(row.name for rows in found.values() for row in rows)
-        if missing := tuple(name for name in names if name not in self._task.catalog.pages):
+        if missing := tuple(name for name in names if self._unknown(name)):
             raise NotKnownYet(Missing(pages=missing))
         return found
 
@@ -209,8 +209,13 @@ class Natives:
             level = major if major == int(rocm.partition(".")[0]) else 0
         return vendor == self._vendor and (level is None or major <= level)
 
+    def _unknown(self, name: str) -> bool:
+        return name not in self._task.catalog.pages and name not in self._task.sources
+
     def _exists(self, row: Requirement) -> bool:
         """Does an index have a version of a provider that may bring the soname? Others may hold the mere name."""
+        if row.name in self._task.sources:
+            return True
         releases = self._offers(row.name).page.releases
         return any(not row.specifier or admits(row.specifier, release.version) for release in releases)
 
@@ -251,16 +256,16 @@ class Natives:
     def needs(self, candidate: Candidate, wheel: WheelFile) -> Iterator[Need]:
         """What the binaries of a candidate need of others."""
         judged = self.judge(wheel)
-        if judged.facts is not None and judged.ways:
-            yield from self._only_ones(candidate.key.name, judged.facts, judged.ways[0])
         if len(judged.ways) > 1:
             key = Key(Kind.MAJOR, candidate.key.name, wheel.filename)
             self._majors[key] = (candidate.text, judged)
             yield Need(key)
         elif judged.ways:
-            yield from self._needs(judged.ways[0])
+            yield from self._needs(candidate.key.name, judged.facts, judged.ways[0])
 
-    def _needs(self, way: Way) -> Iterator[Need]:
+    def _needs(self, name: str, facts: NativeFacts | None, way: Way) -> Iterator[Need]:
+        if facts is not None:
+            yield from self._only_ones(name, facts, way)
         for wanted in way.wanted:
             yield self._need(wanted)
 
@@ -300,7 +305,7 @@ class Natives:
             major = way.asked.runtime_major
             label = f"{key.name} {version}" + (f" with {runtime_name(self._vendor, major)}" if major else "")
             providers = frozenset(row.name for wanted in way.wanted for row in wanted.providers)
-            needs = tuple(self._needs(way))
+            needs = tuple(self._needs(key.name, judged.facts, way))
             yield Candidate(key, parse_version(str(major or 0)), label=label, brings=providers, way=way, needs=needs)
 
     def _providers(self, key: Key) -> Iterator[Candidate]:

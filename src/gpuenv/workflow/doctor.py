@@ -34,6 +34,9 @@ __all__ = ["doctor"]
 _PATIENCE = 60.0  # seconds for the binaries of one package
 _AT_ONCE = 4
 _SHOWN = 3
+# What ld.so says where libraries are there, and something else is not: symbols that another library brings, or room for
+# one that has to be there from the start of a program (LD_PRELOAD).
+_OF_SYMBOLS = ("undefined symbol: ", "in static TLS block")
 _GLIBC = re.compile(r"manylinux_2_(\d+)_")
 
 
@@ -51,8 +54,10 @@ def doctor(project: Project, target: str | None = None) -> Diagnosis:
     if patient.marker is None:
         return Diagnosis(patient.name, tuple(checks), environment=False)
     checks += [*_store(patient), *_view(patient)]
-    opened, unopened = _opened(patient)
-    return Diagnosis(patient.name, tuple(checks), environment=True, opened=opened, unopened=unopened)
+    opened, problems = _opened(patient)
+    unjudged = tuple(one for one in problems if any(words in one.problem for words in _OF_SYMBOLS))
+    unopened = tuple(one for one in problems if one not in unjudged)
+    return Diagnosis(patient.name, tuple(checks), True, opened, unopened, unjudged)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -75,10 +75,18 @@ def materialise(
     """
     refuse_foreign(project.venv)  # before the downloads, not after them
     checked = _checked(project, store, lock, wanted, plan)
-    marker = {**marker, "warnings": [*warnings, *checked.warnings]}
+    found = (*_slips(_object(store, artifact) for artifact in wanted.artifacts.values()), *checked.warnings)
+    marker = {**marker, "warnings": [*warnings, *found]}
     view = build_view(_view_plan(project, store, wanted, marker, checked))
     record_generation(project.store, project=project.root, name=project.manifest.name, view=view, lock=lock_text)
-    return Made(view, switch(project.venv, view), checked.warnings)
+    return Made(view, switch(project.venv, view), found)
+
+
+def _slips(objects: Iterable[StoredObject]) -> Iterator[str]:
+    for stored in objects:
+        if stored.unlike:
+            more = f" (and {len(stored.unlike) - 1} more)" if len(stored.unlike) > 1 else ""
+            yield f"{stored.name} {stored.version}: {stored.unlike[0]}{more} is not what the wheel's RECORD says"
 
 
 def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: Plan) -> _Checked:
