@@ -91,7 +91,8 @@ class Conflict:
     refusals: newest first. provides: what the target brings, for nodes that the target itself satisfies.
     roots: the fewest root requirements that conflict. satisfying: the newest version that meets all demands on the
     subject and fails for another reason, "" if there is none. nearest: versions that would serve the target: beside
-    the one that is asked for, or for several demands the newest that each of them alone admits.
+    the one that is asked for, or for several demands the newest that each of them alone admits. soname: is the node
+    a library that nobody provides? vendor: whose GPUs the target has, "" for none.
     """
 
     target: str
@@ -104,3 +105,5 @@ class Conflict:
     roots: tuple[str, ...] = ()
     satisfying: str = ""
     nearest: tuple[str, ...] = ()
+    soname: bool = False
+    vendor: str = ""

@@ -49,7 +49,7 @@ def _facts(conflict: Conflict) -> Iterable[str]:
     elif conflict.provides:
         yield f"target {conflict.target} brings {subject.removeprefix('host:').title()} {conflict.provides}"
     elif not conflict.known:
-        yield f"no configured index knows {subject}"
+        yield f"no configured index {'provides' if conflict.soname else 'knows'} {subject}"
     elif excluded := _excludes_itself(conflict):
         yield f"{excluded} excludes itself"
     elif conflict.satisfying:
@@ -105,6 +105,8 @@ def _hints(conflict: Conflict) -> Iterable[str]:
         yield f'take "{name}" out of `one-runtime` in [tool.gpuenv], and be warned instead'
     elif conflict.provides:
         yield from _python_hints(conflict)
+    elif conflict.soname:
+        yield from _provider_hints(conflict, subject=conflict.subject)
     elif not conflict.known:
         yield f"check the spelling of `{conflict.subject}`, or add the index that has it under [[tool.gpuenv.index]]"
     elif conflict.refusals:
@@ -141,7 +143,9 @@ def _demand_hints(conflict: Conflict) -> Iterable[str]:
                 yield f"change `{last.requires.partition(' (')[0]}` in {settings}"
                 settled = True
     yield from _own_lines(conflict)
-    if settled or len(conflict.chains) < 2:
+    # an override beats requirements, but not a binary that needs a library
+    by_soname = any(chain[-1].verb == "is provided by" for chain in conflict.chains)
+    if settled or by_soname or len(conflict.chains) < 2:
         return
     if conflict.nearest:
         override = f'overrides = ["{conflict.subject}=={conflict.nearest[0]}"]'
@@ -224,16 +228,46 @@ def _unprovided_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
         if found[1] == "GLIBC":
             yield f'if those machines have it, set glibc = "{found[2]}" in {table}'
         return
-    soname = _SONAME.search(refusal.reason)
-    first = soname[0] if soname else "libNAME.so"
-    whose = f'"{first}" = "NAME" in [tool.gpuenv.providers]'
-    yield f"add an index that has it under [[tool.gpuenv.index]], or name who does: {whose}"
-    runtime = runtime_of(first)
-    if runtime and runtime[0] in _FOLDERS:
-        yield f'let the machine bring it: host-libraries = ["{_FOLDERS[runtime[0]]}"] in {table}'
-    else:
-        yield f'let the machine bring it: host-libraries = ["{first}"] in {table}'
+    first = _soname_in(refusal)
+    yield from _provider_hints(conflict, first)
     yield f'if the program never loads it: missing = ["{first}"] in [tool.gpuenv.packages.{conflict.subject}]'
+
+
+def _provider_hints(conflict: Conflict, subject: str) -> Iterable[str]:
+    """Who could bring a soname: an index, a distribution, the machine."""
+    whose = f'"{subject}" = "NAME" in [tool.gpuenv.providers]'
+    yield f"add an index that has it under [[tool.gpuenv.index]], or name who does: {whose}"
+    runtime = runtime_of(subject)
+    # a folder counts for the target's own GPUs alone
+    entry = _FOLDERS[runtime[0]] if runtime and runtime[0] in _FOLDERS and runtime[0] == conflict.vendor else subject
+    yield f'let the machine bring it: host-libraries = ["{entry}"] in [tool.gpuenv.targets.{conflict.target}]'
+
+
+def _lacking_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    """Whoever holds a provider at versions without the library could give way; else another one has to be named."""
+    settings = [
+        f"change `{last.requires.partition(' (')[0]}` in {name}"
+        for last in (chain[-1] for chain in conflict.chains)
+        for name in (_CONSTRAINTS, _OVERRIDES)
+        if last.parent == name or last.requires.endswith(f"(as {name} says)")
+    ]
+    hints = [*settings, *_own_lines(conflict)]
+    yield from hints or [f'name who has it: "{_soname_in(refusal)}" = "NAME" in [tool.gpuenv.providers]']
+
+
+def _soname_in(refusal: Refusal) -> str:
+    found = _SONAME.search(refusal.reason)
+    return found[0] if found else "libNAME.so"
+
+
+def _processor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    level = refusal.reason.removeprefix("needs a processor of ").partition(" ")[0]
+    yield f'if those machines have it, set cpu = "{level}" in [tool.gpuenv.targets.{conflict.target}]'
+
+
+def _forbidden_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield f"add an index that has a build of {conflict.subject} without it under [[tool.gpuenv.index]]"
+    yield f'allow it: take gpu-code = "forbid" out of [tool.gpuenv.targets.{conflict.target}]'
 
 
 def _url_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
@@ -264,9 +298,13 @@ _HINTS = {
     "has code for ": _vendor_hint,
     "is for CUDA ": _driver_hint,
     "has only PTX ": _ptx_hint,
+    "carries device code": _forbidden_hint,
+    "needs a processor of ": _processor_hint,
     "needs ": _unprovided_hint,
     "is what ": _url_hint,
     "is not for ": _url_hint,
+    "has no upload time": lambda conflict, refusal: (),
+    "has no ": _lacking_hint,
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")

@@ -13,6 +13,7 @@ from dataclasses import replace
 from resolvelib import ResolutionTooDeep
 
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.host_libraries import vendor_of
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import Version, parse_version
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
@@ -46,11 +47,12 @@ def explain(dead: Dead) -> Conflict:
         refusals=(),
         provides=task.target.python_full if subject.kind is Kind.HOST else "",
         roots=tuple(str(requirement) for _, requirement in _roots(task)),
+        vendor=vendor_of(task.target) or "",
     )
     if subject.kind is Kind.RUNTIME:
         return replace(conflict, subject=str(subject))
     if subject.kind is Kind.SONAME:
-        return replace(conflict, subject=subject.name, known=False)
+        return replace(conflict, subject=subject.name, known=False, soname=True)
     if subject.kind is not Kind.DISTRIBUTION:
         return conflict
     needs = [cause.requirement for cause in demands]

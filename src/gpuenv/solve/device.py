@@ -18,8 +18,10 @@ from gpuenv.model.rules import PackageRules
 from gpuenv.model.runtimes import NAMES
 from gpuenv.model.target import Target
 from gpuenv.model.verdict import Outcome, Verdict
+from gpuenv.solve.preference import accelerator_of
 
 __all__ = [
+    "build_refusal",
     "cuda_level",
     "device_refusal",
     "is_native",
@@ -64,6 +66,16 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
             yield parse_requirement(line).name
         except InvalidRequirement:  # such a line means nothing
             continue
+
+
+def build_refusal(wheel: WheelFile, target: Target) -> str | None:
+    """Why a build for a newer ROCm than the target wants does not serve it, as its local version says."""
+    found = accelerator_of(wheel.filename.split("-")[1].partition("+")[2])
+    if not target.rocm or found is None or found.kind != "amd":
+        return None
+    if found.level[:2] <= tuple(map(int, target.rocm.split(".")[:2])):
+        return None
+    return f"is built for ROCm {'.'.join(map(str, found.level))}, the target wants ROCm {target.rocm}"
 
 
 def level_refusal(facts: NativeFacts, target: Target, rules: PackageRules) -> str | None:

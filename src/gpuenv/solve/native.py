@@ -24,7 +24,7 @@ from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
-from gpuenv.solve.device import cuda_level, device_refusal, is_native, level_refusal, runtime_name, ways
+from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, is_native, level_refusal, runtime_name, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
@@ -97,6 +97,8 @@ class Natives:
         return self._judged[wheel.key]
 
     def _judge(self, wheel: WheelFile) -> Judgement:
+        if refusal := build_refusal(wheel, self._task.target):
+            return Judgement(refusal)
         if not self._policy_reads(wheel):
             return Judgement()
         facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel)
