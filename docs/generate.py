@@ -40,13 +40,23 @@ def cli_reference() -> str:
     group: Any = get_command(app)
     parts = [HEAD, COMMON_TEXT, _table(p for p in group.params if p.name in COMMON)]
     for name, command in group.commands.items():
-        own = [p for p in command.params if p.name not in COMMON and p.name != "help"]
-        arguments = [p for p in own if p.param_type_name == "argument"]
-        usage = " ".join(["gpuenv", name, "[FLAGS]", *(str(p.metavar) for p in arguments)])
-        parts += [f"## `gpuenv {name}`\n", f"```text\n{usage}\n```\n", f"{command.help}\n"]
-        parts += [f"{a.metavar}: {a.help}\n" for a in arguments]
-        parts.append(_table(p for p in own if p not in arguments))
+        parts += _section(f"gpuenv {name}", command, "##")
     return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _section(name: str, command: Any, level: str) -> list[str]:
+    """A command with its usage and flags; a group of commands with theirs, one level below."""
+    heading = f"{level} `{name}`\n"
+    if below := getattr(command, "commands", None):
+        sections = (_section(f"{name} {one}", below[one], f"{level}#") for one in below)
+        return [heading, f"{command.help}\n", *(part for section in sections for part in section)]
+    own = [p for p in command.params if p.name not in COMMON and p.name != "help"]
+    arguments = [p for p in own if p.param_type_name == "argument"]
+    options = [p for p in own if p not in arguments]
+    usage = " ".join([name, "[FLAGS]", *(str(p.metavar) for p in arguments)])
+    parts = [heading, f"```text\n{usage}\n```\n", f"{command.help}\n"]
+    parts += [f"{a.metavar}: {a.help}\n" for a in arguments]
+    return [*parts, _table(iter(options))] if options else parts
 
 
 def _table(options: Iterator[Any]) -> str:

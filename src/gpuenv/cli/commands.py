@@ -9,6 +9,7 @@ from gpuenv.cli.common import Session, command
 from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
 from gpuenv.cli.inspect import inspect
+from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
 from gpuenv.cli.why import why
 from gpuenv.workflow.edit import add as run_add
@@ -42,6 +43,7 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    app.add_typer(store)
     command(app, "facts", facts)
 
 
