@@ -178,3 +178,19 @@ def test_scan_decides_what_is_read(gpu: Project) -> None:
         gpu.run("lock")
         assert locked(gpu)["plain"].get("host") == host
     assert lock(gpu, "sm_60", '[tool.gpuenv]\nscan = "none"\n')["targets"]["here"]["packages"] == {"kernels-gpu": "2.0"}
+
+
+def test_a_note_says_why_newer_ones_were_left(gpu: Project) -> None:
+    """What is taken because newer binaries do not serve is told with the reason, in words and in the document."""
+    gpu.write(["kernels-gpu"], targets=TARGET.format(gpu="sm_70"))
+    note = "note: kernels-gpu 1.0 for here, not 2.0: it has no code for sm_70 (only sm_80, sm_90)"
+    assert note in gpu.run("lock").err.splitlines()
+    assert "note:" not in gpu.run("lock").err
+    assert gpu.run("lock", "--upgrade", "--json").json["passed_over"] == [
+        {
+            "target": "here",
+            "package": "kernels-gpu",
+            "version": "1.0",
+            "newer": [{"version": "2.0", "reason": "has no code for sm_70 (only sm_80, sm_90)"}],
+        }
+    ]

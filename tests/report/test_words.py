@@ -2,15 +2,17 @@
 
 from pathlib import PurePosixPath
 
+from gpuenv.model.answer import PassedOver, Refusal
 from gpuenv.model.difference import Change
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.plan import Installed, Plan
 from gpuenv.model.target import Target
-from gpuenv.report.difference import lock_summary, sign
+from gpuenv.report.difference import lock_summary, passed_over, sign
 from gpuenv.report.document import lock_document, sync_document
 from gpuenv.report.plan import sync_summary
 
 WHEEL = LockedArtifact("a-1-py3-none-any.whl", "a", "1", None, "u", "f" * 64, 1)
+OLDER = PassedOver("a", "1", (Refusal("3", "has no code"), Refusal("2", "is damaged")))
 PACKAGES = {"a": LockedPackage("a", WHEEL.filename, (), {})}
 LOCK = Lock(
     {},
@@ -45,9 +47,18 @@ def test_sync_summary() -> None:
     assert sync_summary("x", 2, False, None, dry_run=False) == ".venv is up to date with target x (2 packages)"
 
 
+def test_passed_over() -> None:
+    """A note names the newest version that was left, how many more, and the reason; targets share it."""
+    one = PassedOver("b", "1", (Refusal("2", "has no code"),))
+    assert list(passed_over({"y": [OLDER, one], "x": [OLDER]})) == [
+        "a 1 for x, y, not 3 (nor 1 before it): it has no code",
+        "b 1 for y, not 2: it has no code",
+    ]
+
+
 def test_documents() -> None:
     """Every field is there, empty or not; what was absent is null."""
-    document = lock_document(LOCK, True, [Change("y", "a", "", "1")], ["w"])
+    document = lock_document(LOCK, True, [Change("y", "a", "", "1")], ["w"], {"y": [OLDER]})
     environments = {name: LOCK.environment(one, one.packages.values()) for name, one in LOCK.targets.items()}
     assert document == {
         "changed": True,
@@ -56,6 +67,14 @@ def test_documents() -> None:
             "y": {"environment": environments["y"], "packages": {"a": "1"}},
         },
         "changes": [{"target": "y", "package": "a", "before": None, "now": "1"}],
+        "passed_over": [
+            {
+                "target": "y",
+                "package": "a",
+                "version": "1",
+                "newer": [{"version": "3", "reason": "has no code"}, {"version": "2", "reason": "is damaged"}],
+            }
+        ],
         "warnings": ["w"],
     }
     assert sync_document("x", "sha256:0", PurePosixPath("/v"), False, None, []) == {

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpuenv.model.answer import Conflict, Pin, Solution
+from gpuenv.report.difference import passed_over
 from tests.support.scenario import answers, printed, read_story
 
 STORIES = sorted((Path(__file__).resolve().parents[2] / "fixtures" / "scenarios").glob("*.toml"))
@@ -17,7 +18,7 @@ def test_there_are_stories() -> None:
 
 @pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
 def test_story_ends_as_told(path: Path) -> None:
-    """Every target gets exactly the versions and warnings that the file expects, or its error in full."""
+    """Every target gets exactly the versions, warnings and notes that the file expects, or its error in full."""
     story = read_story(path)
     found = answers(story)
     conflict = next((answer for answer in found.values() if isinstance(answer, Conflict)), None)
@@ -37,3 +38,5 @@ def test_story_ends_as_told(path: Path) -> None:
             if target in story.host:
                 assert {name: sonames for name, sonames in asked.items() if sonames} == story.host[target]
         assert [warning for solution in solutions for warning in solution.warnings] == story.warnings
+        older = {name: solution.passed_over for name, solution in zip(found, solutions, strict=True)}
+        assert list(passed_over(older)) == story.notes

@@ -142,6 +142,8 @@ def _library(path: str, told: Mapping[str, Any]) -> ObjectFacts:
 class Story:
     """One scenario. expected: versions by name for each target. error: target and the text that a person reads.
 
+    notes: what a person reads of pins that are older than they might be.
+
     libraries, host: for the targets that the file tells them of, by distribution.
     """
 
@@ -151,6 +153,7 @@ class Story:
     kept: Mapping[str, tuple[str, ...]]
     expected: Mapping[str, Mapping[str, str]]
     warnings: Sequence[str]
+    notes: Sequence[str]
     error: tuple[str, str] | None
     providers: ProviderTable
     provides: Mapping[str, ProviderTable]
@@ -170,6 +173,7 @@ def read_story(path: Path) -> Story:
         kept={name: tuple(versions) for name, versions in data.pop("kept", {}).items()},
         expected=data.pop("expected", {}),
         warnings=data.pop("warnings", []),
+        notes=data.pop("notes", []),
         error=(failure["target"], failure["message"].strip("\n")) if failure else None,
         providers=replace(_table(data.pop("providers", {})), optional=_optional(data.pop("optional", {}))),
         provides={index: _table(rows) for index, rows in data.pop("provides", {}).items()},

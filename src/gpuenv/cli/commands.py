@@ -110,9 +110,7 @@ def lock(
     mode = LockMode.DRY_RUN if dry_run else LockMode.WRITE
     result = _solved(run_lock(project, mode=mode, upgrade=upgrade, upgrade_packages=upgrade_package or ()))
     if session.as_json:
-        from gpuenv.report.document import lock_document
-
-        session.answer(lock_document(project.decode_lock(result.data), result.changed, result.changes, result.warnings))
+        session.answer(_lock_document(project, result))
     else:
         _tell_lock(session, project, result, dry_run=dry_run)
 
@@ -171,27 +169,40 @@ def _edited(session: Session, project: Project, answer: "LockResult | Conflict",
     locked = _solved(answer)
     synced = _solved(run_sync(project.afresh(), asked)) if sync else None
     if session.as_json:
-        from gpuenv.report.document import lock_document
-
-        now = project.decode_lock(locked.data)
-        document = lock_document(now, locked.changed, locked.changes, locked.warnings)
-        session.answer({**document, "view": str(synced.view) if synced else None})
+        session.answer({**_lock_document(project, locked), "view": str(synced.view) if synced else None})
         return
     if synced is None:
         _tell_lock(session, project, locked)
     else:
         session.warn(locked.warnings)
+        _tell_passed_over(session, locked)
         _tell_sync(session, synced)
+
+
+def _lock_document(project: Project, result: LockResult) -> dict[str, object]:
+    from gpuenv.report.document import lock_document
+
+    now = project.decode_lock(result.data)
+    return lock_document(now, result.changed, result.changes, result.warnings, result.passed_over)
 
 
 def _tell_lock(session: Session, project: Project, result: LockResult, *, dry_run: bool = False) -> None:
     session.warn(result.warnings)
-    if not result.changed:
-        session.say("gpuenv.lock is up to date")
-        return
-    from gpuenv.report.difference import lock_summary
+    if result.changed:
+        from gpuenv.report.difference import lock_summary
 
-    session.say(lock_summary(project.decode_lock(result.data), result.changes, dry_run=dry_run))
+        session.say(lock_summary(project.decode_lock(result.data), result.changes, dry_run=dry_run))
+    else:
+        session.say("gpuenv.lock is up to date")
+    _tell_passed_over(session, result)
+
+
+def _tell_passed_over(session: Session, result: LockResult) -> None:
+    if result.passed_over:
+        from gpuenv.report.difference import passed_over
+
+        for note in passed_over(result.passed_over):
+            session.say(f"note: {note}")
 
 
 def _tell_sync(session: Session, result: SyncResult, *, dry_run: bool = False) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.distribution import WheelFile
 
-__all__ = ["Conflict", "Demand", "Missing", "Pin", "Refusal", "Solution"]
+__all__ = ["Conflict", "Demand", "Missing", "PassedOver", "Pin", "Refusal", "Solution"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,30 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that the demands admit but the target does not, and the fact that forbids it."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A pin that is older than what is asked for admits, because binaries do not serve the target.
+
+    newer: the versions after it that were looked at, newest first, each with the reason.
+    """
+
+    name: str
+    version: str
+    newer: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     """Every requirement is met: one pin a name. roots: the keys asked for, by `project`, `extra:X`, `group:X`.
 
-    libraries, host: what the project itself needs (`native`), as a pin has it.
+    libraries, host: what the project itself needs (`native`), as a pin has it. passed_over: sorted by name.
     """
 
     pins: Mapping[str, Pin]
@@ -43,6 +63,7 @@ class Solution:
     warnings: tuple[str, ...] = ()
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host: tuple[HostDemand, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +94,6 @@ class Demand:
     requires: str
     tried: int = 1
     verb: str = "requires"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A version that the demands admit but the target does not, and the fact that forbids it."""
-
-    version: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """What changed, in the signs people know from uv: + added, - removed, ~ changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gpuenv.model.answer import PassedOver
     from gpuenv.model.difference import Change
     from gpuenv.model.lock import Lock
 
-__all__ = ["count", "lock_summary", "sign"]
+__all__ = ["count", "lock_summary", "passed_over", "sign"]
 
 
 def lock_summary(lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool) -> str:
@@ -21,6 +22,18 @@ def lock_summary(lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool) ->
         where = "" if len(targets) == len(lock.targets) else f"  ({', '.join(targets)})"
         lines.append(f" {sign(package, before, now)}{where}")
     return "\n".join(lines)
+
+
+def passed_over(targets: "Mapping[str, Sequence[PassedOver]]") -> Iterator[str]:
+    """Which pins are older than they might be, and why the newest was left; targets with the same answer share it."""
+    shared: dict[PassedOver, list[str]] = {}
+    for target, pins in sorted(targets.items()):
+        for pin in pins:
+            shared.setdefault(pin, []).append(target)
+    for pin, names in sorted(shared.items(), key=lambda item: item[0].name):
+        newest, *others = pin.newer
+        more = f" (nor {len(others)} before it)" if others else ""
+        yield f"{pin.name} {pin.version} for {', '.join(names)}, not {newest.version}{more}: it {newest.reason}"
 
 
 def sign(package: str, before: str, now: str) -> str:

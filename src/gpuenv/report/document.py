@@ -1,10 +1,11 @@
 """The JSON documents that scripts rely on (docs/reference/json.md): always records, every field present."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gpuenv.model.answer import PassedOver
     from gpuenv.model.difference import Change
     from gpuenv.model.lock import Lock
     from gpuenv.model.plan import Installed, Plan
@@ -13,7 +14,11 @@ __all__ = ["lock_document", "sync_document"]
 
 
 def lock_document(
-    lock: "Lock", changed: bool, changes: "Sequence[Change]", warnings: Sequence[str]
+    lock: "Lock",
+    changed: bool,
+    changes: "Sequence[Change]",
+    warnings: Sequence[str],
+    passed_over: "Mapping[str, Sequence[PassedOver]]",
 ) -> dict[str, object]:
     """The document of `lock --json`."""
     from gpuenv.model.difference import versions
@@ -30,6 +35,16 @@ def lock_document(
         "changes": [
             {"target": c.target, "package": c.package, "before": c.before or None, "now": c.now or None}
             for c in changes
+        ],
+        "passed_over": [
+            {
+                "target": target,
+                "package": pin.name,
+                "version": pin.version,
+                "newer": [{"version": newer.version, "reason": newer.reason} for newer in pin.newer],
+            }
+            for target, pins in sorted(passed_over.items())
+            for pin in pins
         ],
         "warnings": list(warnings),
     }

@@ -114,6 +114,11 @@ class Natives:
                 found.setdefault((way.wanted, way.host), way)
         return Judgement(None if found else refusals[0], tuple(found.values()), facts)
 
+    def refused(self, wheel: WheelFile, reason: str) -> bool:
+        """Was the wheel judged, and refused for this reason?"""
+        judged = self._judged.get(wheel.key)
+        return judged is not None and judged.refusal == reason
+
     def facts(self, wheel: WheelFile) -> NativeFacts:
         """The native facts of a wheel, whatever the policy says; leaves the search if they are not known."""
         known = self._task.catalog.facts.get(wheel.key)

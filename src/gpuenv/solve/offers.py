@@ -129,6 +129,14 @@ class Offers:
                     found.append(Refusal(release.version, "is a pre-release, and no requirement names one"))
         return tuple(found)
 
+    def known_refusals(self, specifiers: Iterable[str]) -> Iterator[tuple[Release, str]]:
+        """The releases that the specifiers admit and that were judged not to serve, newest first, with the reason."""
+        wanted = tuple(dict.fromkeys(spec for spec in specifiers if spec))
+        for release in self.page.releases:
+            reason = self._wheels.get((release.version, True)) or self._wheels.get((release.version, False))
+            if isinstance(reason, str) and all(admits(spec, release.version) for spec in wanted):
+                yield release, reason
+
     def wheel(self, release: Release, yanked: bool = False) -> WheelFile | str:
         """The release's best wheel for the target (tags, then build number), or why it has none.
 

@@ -62,6 +62,14 @@ class MendedResolution(Resolution[Need, Candidate, Key]):
         # Why a candidate was given up: the pins without which it might have served.
         self._reasons: dict[Candidate, frozenset[Candidate]] = {}
 
+    @property
+    def failures(self) -> dict[Candidate, tuple[Need, ...]]:
+        """The candidates that failed, each with the needs on the node that it failed for when it was tried last."""
+        return {
+            candidate: tuple(cause.requirement for cause in failures[0].information)
+            for candidate, failures in self._learned.items()
+        }
+
     # forward
 
     def _is_current_pin_satisfying(self, name: Key, criterion: _Criterion) -> bool:

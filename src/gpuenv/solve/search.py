@@ -20,11 +20,15 @@ _LAST_ROUNDS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Every need is met. chosen: what the roots reach, by key. roots: needs by `project`, `extra:X`, `group:X`."""
+    """Every need is met. chosen: what the roots reach, by key. roots: needs by `project`, `extra:X`, `group:X`.
+
+    failures: of candidates that were tried and given up, the needs on the node that failed then.
+    """
 
     provider: Provider
     chosen: Mapping[Key, Candidate]
     roots: Mapping[str, list[Need]]
+    failures: Mapping[Candidate, tuple[Need, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,14 @@ def _search(task: Task, rounds: int, *, displacing: bool) -> Found | Dead | Miss
         needs.insert(0, Need(PYTHON, task.requires_python, text=f"Python {task.requires_python}", origin="project"))
     provider.root_needs = needs
     watch = _Watch()
+    resolution = MendedResolution(provider, watch, displacing=displacing)
     try:
-        state = MendedResolution(provider, watch, displacing=displacing).resolve(needs, max_rounds=rounds)
+        state = resolution.resolve(needs, max_rounds=rounds)
     except NotKnownYet as unknown:
         return unknown.missing
     except ResolutionImpossible as impossible:
         return Dead(task, provider, watch.causes or impossible.causes, watch.rounds)
-    return Found(provider, _reachable(provider, needs, state.mapping), roots)
+    return Found(provider, _reachable(provider, needs, state.mapping), roots, resolution.failures)
 
 
 def _root_needs(task: Task, provider: Provider) -> dict[str, list[Need]]:

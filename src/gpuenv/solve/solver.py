@@ -14,6 +14,7 @@ from gpuenv.model.answer import Conflict, Missing, Pin, Solution
 from gpuenv.solve.bind import bind
 from gpuenv.solve.conflict import explain
 from gpuenv.solve.nodes import Kind, Need
+from gpuenv.solve.passed import passed_over
 from gpuenv.solve.search import Dead, Found, search
 from gpuenv.solve.task import Task
 
@@ -57,7 +58,7 @@ def _solution(found: Found) -> Solution:
     bound = bind(found, pins)
     warnings.update(dict.fromkeys(bound.warnings))
     named = {origin: _keys(needs) for origin, needs in sorted(found.roots.items())}
-    return Solution(bound.pins, named, tuple(warnings), bound.libraries, bound.host)
+    return Solution(bound.pins, named, tuple(warnings), bound.libraries, bound.host, passed_over(found))
 
 
 def _keys(needs: Iterable[Need], without: str = "") -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpuenv.errors import LockfileError, StaleLock
 from gpuenv.workflow.project import Project, write_atomically
 
 if TYPE_CHECKING:
-    from gpuenv.model.answer import Conflict, Solution
+    from gpuenv.model.answer import Conflict, PassedOver, Solution
     from gpuenv.model.difference import Change
     from gpuenv.model.lock import Lock
     from gpuenv.workflow.resolve import Kept
@@ -24,12 +25,16 @@ class LockMode(Enum):
 
 
 class LockResult(NamedTuple):
-    """What locking came to. data: the bytes of the lock. changed: the file did not hold them before."""
+    """What locking came to. data: the bytes of the lock. changed: the file did not hold them before.
+
+    passed_over: by target, what is older than it might be; targets without such pins are left out.
+    """
 
     data: bytes
     changed: bool
     changes: "tuple[Change, ...]" = ()
     warnings: tuple[str, ...] = ()
+    passed_over: "Mapping[str, tuple[PassedOver, ...]]" = MappingProxyType({})
 
 
 def known_fresh(project: Project) -> bytes | None:
@@ -79,13 +84,13 @@ def lock(
     answer = _solved(project, old, salvaged, upgrade=upgrade, upgrade_packages=upgrade_packages)
     if not isinstance(answer, tuple):
         return answer
-    now, warnings = answer
+    now, warnings, passed_over = answer
     data = encode(now).encode()
     if mode is LockMode.WRITE:
         if data != before:
             write_atomically(project.lock_path, data)
         project.remember_fresh(project.freshness_key(project.manifest_text(), data))
-    return LockResult(data, data != before, difference(old, now), warnings)
+    return LockResult(data, data != before, difference(old, now), warnings, passed_over)
 
 
 def _is_fresh(project: Project) -> bool:
@@ -118,7 +123,7 @@ def _solved(
     *,
     upgrade: bool,
     upgrade_packages: Sequence[str],
-) -> "tuple[Lock, tuple[str, ...]] | Conflict":
+) -> "tuple[Lock, tuple[str, ...], dict[str, tuple[PassedOver, ...]]] | Conflict":
     import asyncio  # dear to import, and a fresh lock needs none of it
 
     from gpuenv.workflow.assemble import assembled
@@ -147,7 +152,8 @@ def _solved(
     if not isinstance(solutions, dict):
         return solutions
     warnings = dict.fromkeys(warning for solution in solutions.values() for warning in solution.warnings)
-    return assembled(project, routes, solutions, exclude_newer), tuple(warnings)
+    passed_over = {name: solution.passed_over for name, solution in solutions.items() if solution.passed_over}
+    return assembled(project, routes, solutions, exclude_newer), tuple(warnings), passed_over
 
 
 def _exclude_newer(project: Project, old: "Lock | None") -> str | None:

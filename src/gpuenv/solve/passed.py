@@ -1,0 +1,83 @@
+"""After the search: the pins that are older than they might be, because binaries of newer releases do not serve."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from gpuenv.model.answer import PassedOver, Refusal
+from gpuenv.model.version import Version, parse_version
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.offers import admits
+from gpuenv.solve.search import Found
+
+__all__ = ["passed_over"]
+
+
+def passed_over(found: Found) -> tuple[PassedOver, ...]:
+    """What the search itself looked at and left, of everything that the final needs admit.
+
+    A release is passed over for its own binaries, or because what it requires cannot be had for theirs.
+    """
+    telling = _Telling(found)
+    older = []
+    for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
+        if key.kind is Kind.DISTRIBUTION and not key.detail and candidate.index is not None:
+            newer = tuple(telling.newer(candidate))
+            if newer:
+                older.append(PassedOver(key.name, candidate.text, newer))
+    return tuple(older)
+
+
+class _Telling:
+    """Why the search left releases, as far as binaries are the reason."""
+
+    def __init__(self, found: Found) -> None:
+        self._provider = found.provider
+        self._failures = found.failures
+        self._tried: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in found.failures:
+            if candidate.key.kind is Kind.DISTRIBUTION:
+                self._tried[candidate.key.name].append(candidate)
+        self._needs: dict[Key, list[Need]] = defaultdict(list)
+        roots = (need for needs in found.roots.values() for need in needs)
+        theirs = (need for one in found.chosen.values() for need in found.provider.get_dependencies(one))
+        for need in (*roots, *theirs):
+            self._needs[need.key.base].append(need)
+
+    def newer(self, chosen: Candidate) -> Iterator[Refusal]:
+        """The releases of a chosen one's name that are newer, newest first; builds of one version count as one."""
+        told = dict(self._refusals(chosen.key.name, self._needs[chosen.key], set()))
+        seen = {_public(chosen.text)}
+        for version in sorted(told, key=parse_version, reverse=True):
+            public = _public(version)
+            if public not in seen and public > _public(chosen.text):
+                seen.add(public)
+                yield Refusal(version, told[version])
+
+    def _refusals(self, name: str, needs: Iterable[Need], above: set[str]) -> Iterator[tuple[str, str]]:
+        """The versions that needs admit, with the reason. above: the names whose failure this is to explain."""
+        specifiers = [one for one in self._provider.specifiers(name, needs) if one]
+        offers = self._provider.offers(name)
+        for release, reason in offers.known_refusals(specifiers):
+            if any(self._provider.natives.refused(wheel, reason) for wheel in release.wheels):
+                yield release.version, reason
+        for candidate in self._tried[name]:
+            if all(admits(specifier, candidate.text) for specifier in specifiers):
+                for cause in self._cause(candidate, {*above, name}):
+                    yield candidate.text, cause
+
+    def _cause(self, candidate: Candidate, above: set[str]) -> Iterator[str]:
+        """The newest release that a candidate failed for, in words; nothing where binaries are not the reason."""
+        failed = self._failures[candidate]
+        key = failed[0].key
+        if key.kind is not Kind.DISTRIBUTION or key.name in above or any(need.url for need in failed):
+            return
+        told = dict(self._refusals(key.name, failed, above))
+        if told:
+            version = max(told, key=parse_version)
+            stated = {need.key.base for need in self._provider.seen_dependencies().get(candidate, ())}
+            how = "" if key.base in stated else " indirectly"
+            yield f"requires {key.name}{how}, and {key.name} {version} {told[version]}"
+
+
+def _public(version: str) -> Version:
+    return parse_version(version.partition("+")[0])
