@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["publish", "sync_filesystem"]
+__all__ = ["publish", "replace", "sync_filesystem"]
 
 _AT_FDCWD = -100
 _NOREPLACE = 1
+_EXCHANGE = 2
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 
 
@@ -44,26 +45,56 @@ def publish(staged: Path, final: Path) -> bool:
     """
     if not _rename(staged, final):
         return False
-    final.chmod(0o555)
+    _close(final)
+    return True
+
+
+def replace(staged: Path, final: Path) -> None:
+    """Exchange `staged` and `final`, both there, in one step; what was at `final` is then at `staged`.
+
+    Where the file system cannot exchange, `final` is gone for a moment between two renames.
+    """
+    if final.is_dir() and not final.is_symlink():
+        final.chmod(0o755)  # moving a read-only directory is refused to ordinary users
+    try:
+        if _renameat2(staged, final, _EXCHANGE) is None:
+            old = staged.with_name(f"{staged.name}.old")
+            final.rename(old)
+            staged.rename(final)
+            old.rename(staged)
+    finally:
+        _close(final)
+
+
+def _close(final: Path) -> None:
+    """Make a directory read-only, and its name safe."""
+    if final.is_dir() and not final.is_symlink():
+        final.chmod(0o555)
     fd = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
-    return True
+
+
+def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
+    """Rename with a flag: True; False if `target` must not exist and does; None where the system cannot."""
+    renameat2 = _libc("renameat2")
+    if renameat2 is None:
+        return None
+    if renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EEXIST, errno.ENOTEMPTY):
+        return False
+    if code in _UNSUPPORTED:
+        return None
+    raise OSError(code, os.strerror(code), str(target))
 
 
 def _rename(staged: Path, final: Path) -> bool:
-    renameat2 = _libc("renameat2")
-    if renameat2 is not None:
-        if renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(final), _NOREPLACE) == 0:
-            return True
-        code = ctypes.get_errno()
-        if code in (errno.EEXIST, errno.ENOTEMPTY):
-            return False
-        if code not in _UNSUPPORTED:
-            raise OSError(code, os.strerror(code), str(final))
-    return _rename_plainly(staged, final)
+    done = _renameat2(staged, final, _NOREPLACE)
+    return _rename_plainly(staged, final) if done is None else done
 
 
 def _rename_plainly(staged: Path, final: Path) -> bool:

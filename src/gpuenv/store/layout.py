@@ -14,7 +14,7 @@ from gpuenv.model.stored import SITE_PACKAGES, EntryPoint
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 from gpuenv.store.entrypoints import BadName, check_program, parse_entry_points
 
-__all__ = ["WheelLayout", "read_layout"]
+__all__ = ["Recorded", "WheelLayout", "is_bytecode", "place_of", "read_layout", "read_record", "read_tags"]
 
 _SCHEMES = {key: key for key in ("scripts", "data", "headers")} | dict.fromkeys(("purelib", "platlib"), SITE_PACKAGES)
 _UNHASHED = {"RECORD", "RECORD.jws", "RECORD.p7s"}
@@ -53,26 +53,33 @@ def read_layout(archive: WheelArchive, *, name: str, version: str) -> WheelLayou
 def _read(archive: WheelArchive, name: str, version: str) -> WheelLayout:
     members = {member.name: member for member in archive.members}
     dist_info = _dist_info(members, name, version)
-    wheel = message_from_bytes(_text(archive, members, f"{dist_info}/WHEEL").encode())
-    if not re.match(r"1\.\d+\Z", str(wheel["Wheel-Version"] or "").strip()):
-        raise BadName(f"Wheel-Version {wheel['Wheel-Version']!r} is not known")
+    purelib, tags = read_tags(_text(archive, members, f"{dist_info}/WHEEL"))
     metadata = message_from_bytes(_text(archive, members, f"{dist_info}/METADATA").encode())
     if not _same(str(metadata["Name"]), str(metadata["Version"]), name, version):
         raise BadName(f"its METADATA says {metadata['Name']} {metadata['Version']}, not {name} {version}")
     points = members.get(f"{dist_info}/entry_points.txt")
     console, gui = parse_entry_points(_text(archive, members, points.name)) if points else ((), ())
-    record = _record(_text(archive, members, f"{dist_info}/RECORD"))
+    record = read_record(_text(archive, members, f"{dist_info}/RECORD"))
     _check_record(record, members, dist_info)
     places = _places(archive.members, name, version)
     return WheelLayout(
         dist_info,
-        str(wheel["Root-Is-Purelib"]).strip().lower() == "true",
-        tuple(sorted(str(tag).strip() for tag in wheel.get_all("Tag", []))),
+        purelib,
+        tags,
         console,
         gui,
         places,
         {place.path: found for place in places if (found := record.get(place.member.name)) is not None},
     )
+
+
+def read_tags(text: str) -> tuple[bool, tuple[str, ...]]:
+    """What WHEEL says: is its root purelib, and its tags, sorted; raises BadName for a version that is not known."""
+    wheel = message_from_bytes(text.encode())
+    if not re.match(r"1\.\d+\Z", str(wheel["Wheel-Version"] or "").strip()):
+        raise BadName(f"Wheel-Version {wheel['Wheel-Version']!r} is not known")
+    purelib = str(wheel["Root-Is-Purelib"]).strip().lower() == "true"
+    return purelib, tuple(sorted(str(tag).strip() for tag in wheel.get_all("Tag", [])))
 
 
 def _text(archive: WheelArchive, members: Mapping[str, Member], path: str) -> str:
@@ -102,8 +109,8 @@ def _dist_info(members: Mapping[str, Member], name: str, version: str) -> str:
     return found[0]
 
 
-def _record(text: str) -> dict[str, Recorded | None]:
-    """RECORD: digests by path, None where the row gives none."""
+def read_record(text: str) -> dict[str, Recorded | None]:
+    """RECORD: digests by path in the wheel, None where the row gives none; raises BadName."""
     rows: dict[str, Recorded | None] = {}
     for row in csv.reader(io.StringIO(text)):
         if not row:
@@ -124,14 +131,15 @@ def _check_record(record: Mapping[str, Recorded | None], members: Mapping[str, M
     """Every file but RECORD and its signatures is listed with a hash, and every listed file is there."""
     exempt = {f"{dist_info}/{name}" for name in _UNHASHED}
     for path in members:
-        if path not in exempt and record.get(path) is None and not _bytecode(path):
+        if path not in exempt and record.get(path) is None and not is_bytecode(path):
             raise BadName(f"RECORD does not {'give a hash for' if path in record else 'list'} {path!r}")
     for path in record:
-        if path not in members and path not in exempt and not path.endswith("/") and not _bytecode(path):
+        if path not in members and path not in exempt and not path.endswith("/") and not is_bytecode(path):
             raise BadName(f"RECORD lists {path!r}, which is not there")
 
 
-def _bytecode(path: str) -> bool:
+def is_bytecode(path: str) -> bool:
+    """Is this file of a wheel left out of its object, because Python makes it anew?"""
     return path.endswith((".pyc", ".pyo")) or "/__pycache__/" in f"/{path}"
 
 
@@ -139,19 +147,23 @@ def _places(members: Sequence[Member], name: str, version: str) -> tuple[Placed,
     """Where each member goes. Bytecode is left out: it is derived, and Python makes it anew."""
     places: dict[str, Placed] = {}
     for member in members:
-        if _bytecode(member.name):
+        if is_bytecode(member.name):
             continue
-        scheme, path = _scheme(member.name, name, version)
-        target = f"{scheme}/{path}"
+        target = place_of(member.name, name, version)
         if target in places:
             raise BadName(f"{places[target].member.name!r} and {member.name!r} go to the same place")
-        places[target] = Placed(member, target, member.executable or scheme == "scripts")
+        places[target] = Placed(member, target, member.executable or target.startswith("scripts/"))
     for target, place in places.items():
         position = target.find("/")
         while (position := target.find("/", position + 1)) > 0:
             if target[:position] in places:
                 raise BadName(f"{place.member.name!r} lies below another file of the wheel")
     return tuple(places.values())
+
+
+def place_of(path: str, name: str, version: str) -> str:
+    """Where a file of a wheel goes in its object: `site-packages/…`, `scripts/…`; raises BadName."""
+    return "/".join(_scheme(path, name, version))
 
 
 def _scheme(path: str, name: str, version: str) -> tuple[str, str]:

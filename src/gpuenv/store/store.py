@@ -2,6 +2,7 @@
 
     <store>/objects/<hash>-<name>-<version>/    site-packages/ scripts/ data/ headers/, facts.msgpack, listing.msgpack
     <store>/artifacts/<sha256>                  a link to the object that the wheel with this digest unpacks to
+    <store>/damaged/<key>                       a mark: this object is known to be damaged
     <store>/downloads/  locks/  tmp/
 
 The presence of an object's final name is its validity; no database is authoritative.
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from gpuenv.archive.staging import staging, sweep
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject, decode_object
+from gpuenv.store.marks import damaged_keys, is_damaged, unmark
 
 __all__ = ["OriginPaths", "Staged", "Store"]
 
@@ -40,6 +42,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = False
+        self._marks: frozenset[str] | None = None
 
     @property
     def objects(self) -> Path:
@@ -58,14 +61,27 @@ class Store:
         return self.objects / stored.key
 
     def find(self, sha256: str) -> StoredObject | None:
-        """The object that the wheel with this digest unpacks to, if it is here. Costs one small file."""
+        """The object that the wheel with this digest unpacks to, if it is here and not known to be damaged.
+
+        Costs one small file.
+        """
         try:
             with open(f"{self.root}/artifacts/{sha256}/facts.msgpack", "rb") as file:  # noqa: PTH123 - hot path
-                return decode_object(file.read())
+                found = decode_object(file.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _store_error(f"cannot read the object of {sha256}", error) from error
+        return None if found is not None and self._marked(sha256) else found
+
+    def _marked(self, sha256: str) -> bool:
+        """Is the object of this wheel known to be damaged? Marks are listed once; who has one is asked for again."""
+        if self._marks is None:
+            self._marks = damaged_keys(self.root)
+        if not self._marks:
+            return False
+        key = os.path.basename(os.readlink(f"{self.root}/artifacts/{sha256}"))  # noqa: PTH115, PTH119
+        return key in self._marks and is_damaged(self.root, key)
 
     @contextlib.contextmanager
     def lock_artifact(self, sha256: str) -> Iterator[None]:
@@ -116,16 +132,15 @@ class Store:
         """Make staged wheels visible, all behind one flush of the file system."""
         if not staged:
             return
-        from gpuenv.store.commit import publish, sync_filesystem
+        from gpuenv.store.commit import publish, replace, sync_filesystem
 
         with self._reported("cannot write to the store"):
             sync_filesystem(self.root)
             for one in staged:
                 final = self.path(one.stored)
-                if not publish(one.directory, final) and not _is_whole(final):
-                    final.chmod(0o755)  # moving a read-only directory is refused to ordinary users
-                    final.rename(one.directory.with_name("damaged"))
-                    publish(one.directory, final)
+                if not publish(one.directory, final) and (is_damaged(self.root, final.name) or not _is_whole(final)):
+                    replace(one.directory, final)
+                unmark(self.root, one.stored.key)
                 self._name_artifact(one)
 
     def _name_artifact(self, staged: Staged) -> None:

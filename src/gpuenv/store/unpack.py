@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gpuenv.archive.wheel import Placed, Unpacked, WheelArchive
 from gpuenv.errors import ArchiveError
-from gpuenv.model.stored import FORMAT, StoredObject, encode
+from gpuenv.model.stored import FORMAT, Directory, EntryPoint, StoredObject, encode
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 from gpuenv.store.layout import Recorded, WheelLayout, read_layout
 from gpuenv.store.tree import TreeFile, directories_of, reaches_of, shallow_part, tree_hash
 
-__all__ = ["MTIME", "unpack_object"]
+__all__ = ["MTIME", "state", "unpack_object", "write_facts"]
 
 MTIME = 315619200  # 1980-01-02, UTC: ZIP files cannot say anything before 1980-01-01 in any time zone
 _ELF = b"\x7fELF"
@@ -39,11 +39,8 @@ def unpack_object(
         )
         for place, written in zip(layout.places, unpacked, strict=True)
     )
-    unlike = _unlike_record(root, layout, unpacked)
-    directories, reaches = directories_of(files), reaches_of(files)
-    stored = StoredObject(
-        format=FORMAT,
-        key=f"{tree_hash(files)}-{normal_name(name)}-{_canonical(version)}",
+    stored, directories = state(
+        files,
         name=normal_name(name),
         version=_canonical(version),
         dist_info=layout.dist_info,
@@ -51,16 +48,50 @@ def unpack_object(
         tags=layout.tags,
         console=layout.console,
         gui=layout.gui,
+        unlike=_unlike_record(root, layout, unpacked),
+    )
+    write_facts(root, stored, directories)
+    _close_directories(str(root), [directory.path for directory in directories], files)
+    return stored
+
+
+def state(
+    files: Sequence[TreeFile],
+    *,
+    name: str,
+    version: str,
+    dist_info: str,
+    purelib: bool,
+    tags: tuple[str, ...],
+    console: tuple[EntryPoint, ...],
+    gui: tuple[EntryPoint, ...],
+    unlike: tuple[str, ...],
+) -> tuple[StoredObject, tuple[Directory, ...]]:
+    """The facts and the listing of a tree; name normalised, version canonical."""
+    directories, reaches = directories_of(files), reaches_of(files)
+    stored = StoredObject(
+        format=FORMAT,
+        key=f"{tree_hash(files)}-{name}-{version}",
+        name=name,
+        version=version,
+        dist_info=dist_info,
+        purelib=purelib,
+        tags=tags,
+        console=console,
+        gui=gui,
         size=sum(file.size for file in files),
         count=len(files),
-        directories=shallow_part(directories, reaches, layout.dist_info),
+        directories=shallow_part(directories, reaches, dist_info),
         reaches=reaches,
         unlike=unlike,
     )
+    return stored, directories
+
+
+def write_facts(root: Path, stored: StoredObject, directories: tuple[Directory, ...]) -> None:
+    """Write the two files that an object has besides its wheel's, in one step each."""
     _write(root / "facts.msgpack", encode(stored))
     _write(root / "listing.msgpack", encode(directories))
-    _close_directories(str(root), [directory.path for directory in directories], files)
-    return stored
 
 
 def _canonical(version: str) -> str:
@@ -92,9 +123,11 @@ def _digest(root: Path, place: Placed, said: Recorded, written: Unpacked) -> byt
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-    path.chmod(0o444)
-    os.utime(path, (MTIME, MTIME))
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_bytes(data)
+    temporary.chmod(0o444)
+    os.utime(temporary, (MTIME, MTIME))
+    temporary.replace(path)
 
 
 def _close_directories(root: str, directories: Sequence[str], files: Sequence[TreeFile]) -> None:
