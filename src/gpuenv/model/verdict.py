@@ -45,7 +45,8 @@ class Gap(NamedTuple):
 class Verdict(NamedTuple):
     """One GPU of the target. coverage: by live binaries together. gaps: worst first.
 
-    newer_ptx: where it is refused, the PTX ISA that its driver would have to compile to serve it, `9.0`.
+    newer_ptx: where it is refused, the PTX ISA that its driver would have to compile to serve it, `9.0`. unwanted_ptx:
+    where it is refused, the PTX (`compute_90`) that would serve it, did not the rules or the target say that none does.
     """
 
     gpu: Gpu
@@ -53,6 +54,7 @@ class Verdict(NamedTuple):
     coverage: Coverage
     gaps: tuple[Gap, ...]
     newer_ptx: str | None = None
+    unwanted_ptx: tuple[str, ...] = ()
 
 
 def own_code(judged: Iterable[ObjectFacts]) -> tuple[str, ...]:
@@ -128,7 +130,10 @@ def _verdict(
         if 2 * part.served < part.units and not is_vendors(found):
             gaps.append(Gap(found.path, part.served, part.units))
     gaps.sort(key=lambda gap: (gap.served / gap.units, gap.path))
-    return Verdict(gpu, outcome, whole, tuple(gaps), _newer_ptx(gpu, live, ask) if outcome is Outcome.REFUSED else None)
+    if outcome is not Outcome.REFUSED:
+        return Verdict(gpu, outcome, whole, tuple(gaps))
+    unwanted = () if ask.ptx else served(live, gpu, driver_isa=ask.isa).by
+    return Verdict(gpu, outcome, whole, (), _newer_ptx(gpu, live, ask), tuple(name for name, _ in unwanted))
 
 
 def _newer_ptx(gpu: Gpu, live: Iterable[ObjectFacts], ask: _Ask) -> str | None:

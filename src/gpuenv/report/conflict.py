@@ -106,7 +106,7 @@ def _hints(conflict: Conflict) -> Iterable[str]:
     elif conflict.provides:
         yield from _python_hints(conflict)
     elif conflict.soname:
-        yield from _provider_hints(conflict, subject=conflict.subject)
+        yield from _provider_hints(conflict, [conflict.subject])
     elif not conflict.known:
         yield f"check the spelling of `{conflict.subject}`, or add the index that has it under [[tool.gpuenv.index]]"
     elif conflict.refusals:
@@ -145,6 +145,9 @@ def _demand_hints(conflict: Conflict) -> Iterable[str]:
     yield from _own_lines(conflict)
     # an override beats requirements, but not a binary that needs a library
     by_soname = any(chain[-1].verb == "is provided by" for chain in conflict.chains)
+    if by_soname and len(conflict.chains) == 1:
+        soname = next(chain[-1].parent for chain in conflict.chains if chain[-1].verb == "is provided by")
+        yield f'name who has it: "{soname}" = "NAME" in [tool.gpuenv.providers]'
     if settled or by_soname or len(conflict.chains) < 2:
         return
     if conflict.nearest:
@@ -215,6 +218,11 @@ def _ptx_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield f"if the driver is newer than that, set `cuda` or `driver` in [tool.gpuenv.targets.{conflict.target}]"
 
 
+def _no_ptx_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    whose = f"targets.{conflict.target}" if " the target's `ptx`" in refusal.reason else f"packages.{conflict.subject}"
+    yield f"let the driver compile it: take ptx = false out of [tool.gpuenv.{whose}]"
+
+
 def _vendor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     gpu = refusal.reason.rpartition(" ")[2]
     yield f"add an index that has {conflict.subject} for {gpu} under [[tool.gpuenv.index]]"
@@ -228,19 +236,34 @@ def _unprovided_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
         if found[1] == "GLIBC":
             yield f'if those machines have it, set glibc = "{found[2]}" in {table}'
         return
-    first = _soname_in(refusal)
-    yield from _provider_hints(conflict, first)
-    yield f'if the program never loads it: missing = ["{first}"] in [tool.gpuenv.packages.{conflict.subject}]'
+    sonames = _sonames_in(refusal)
+    yield from _provider_hints(conflict, sonames)
+    table = f"[tool.gpuenv.packages.{conflict.subject}]"
+    yield f"if the program never loads {_them(sonames)}: missing = [{_quoted(sonames)}] in {table}"
 
 
-def _provider_hints(conflict: Conflict, subject: str) -> Iterable[str]:
-    """Who could bring a soname: an index, a distribution, the machine."""
-    whose = f'"{subject}" = "NAME" in [tool.gpuenv.providers]'
-    yield f"add an index that has it under [[tool.gpuenv.index]], or name who does: {whose}"
-    runtime = runtime_of(subject)
-    # a folder counts for the target's own GPUs alone
-    entry = _FOLDERS[runtime[0]] if runtime and runtime[0] in _FOLDERS and runtime[0] == conflict.vendor else subject
-    yield f'let the machine bring it: host-libraries = ["{entry}"] in [tool.gpuenv.targets.{conflict.target}]'
+def _provider_hints(conflict: Conflict, sonames: Sequence[str]) -> Iterable[str]:
+    """Who could bring sonames: an index, a distribution, the machine."""
+    them = _them(sonames)
+    whose = f'"{sonames[0]}" = "NAME"' + (" and so on" if len(sonames) > 1 else "") + " in [tool.gpuenv.providers]"
+    yield f"add an index that has {them} under [[tool.gpuenv.index]], or name who does: {whose}"
+    entries = dict.fromkeys(_host_entry(soname, conflict.vendor) for soname in sonames)
+    table = f"[tool.gpuenv.targets.{conflict.target}]"
+    yield f"let the machine bring {them}: host-libraries = [{_quoted(entries)}] in {table}"
+
+
+def _host_entry(soname: str, vendor: str) -> str:
+    """What `host-libraries` would say: a folder counts for the target's own GPUs alone."""
+    runtime = runtime_of(soname)
+    return _FOLDERS[runtime[0]] if runtime and runtime[0] in _FOLDERS and runtime[0] == vendor else soname
+
+
+def _them(sonames: Sequence[str]) -> str:
+    return "them" if len(sonames) > 1 else "it"
+
+
+def _quoted(texts: Iterable[str]) -> str:
+    return ", ".join(f'"{text}"' for text in texts)
 
 
 def _lacking_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
@@ -252,12 +275,13 @@ def _lacking_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
         if last.parent == name or last.requires.endswith(f"(as {name} says)")
     ]
     hints = [*settings, *_own_lines(conflict)]
-    yield from hints or [f'name who has it: "{_soname_in(refusal)}" = "NAME" in [tool.gpuenv.providers]']
+    yield from hints or [f'name who has it: "{_sonames_in(refusal)[0]}" = "NAME" in [tool.gpuenv.providers]']
 
 
-def _soname_in(refusal: Refusal) -> str:
-    found = _SONAME.search(refusal.reason)
-    return found[0] if found else "libNAME.so"
+def _sonames_in(refusal: Refusal) -> list[str]:
+    """The sonames that a reason names, without the binaries that need them, which stand in brackets."""
+    found = [match[0] for match in _SONAME.finditer(refusal.reason) if not match[0].startswith("(")]
+    return found or ["libNAME.so"]
 
 
 def _processor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
@@ -297,6 +321,7 @@ _HINTS = {
     "has no code for ": _device_hint,
     "has code for ": _vendor_hint,
     "is for CUDA ": _driver_hint,
+    "has only PTX for ": _no_ptx_hint,
     "has only PTX ": _ptx_hint,
     "carries device code": _forbidden_hint,
     "needs a processor of ": _processor_hint,

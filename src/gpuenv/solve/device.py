@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 from gpuenv.model.coverage import full_name
 from gpuenv.model.distribution import Metadata, WheelFile
-from gpuenv.model.facts import NativeFacts, Vendor, natural
+from gpuenv.model.facts import NativeFacts, ObjectFacts, Vendor, natural
 from gpuenv.model.host_libraries import vendor_of
-from gpuenv.model.linkage import Linkage, linkage, runtime_majors
+from gpuenv.model.linkage import Linkage, Role, linkage, runtime_majors
 from gpuenv.model.machine import cuda_of_driver
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
 from gpuenv.model.rules import PackageRules
@@ -101,16 +101,29 @@ def device_refusal(asked: Linkage, facts: NativeFacts, target: Target, name: str
     for verdict in asked.verdicts:
         if verdict.outcome is Outcome.REFUSED and verdict.newer_ptx:
             return f"has only PTX {verdict.newer_ptx} for {verdict.gpu}, too new for the target's driver"
+        if verdict.outcome is Outcome.REFUSED and verdict.unwanted_ptx:
+            whose = "package" if target.ptx else "target"
+            return (
+                f"has only PTX for {verdict.gpu} ({', '.join(verdict.unwanted_ptx)}), and the {whose}'s `ptx` is false"
+            )
         if verdict.outcome is Outcome.REFUSED:
-            return _none(facts, verdict)
+            return _none(facts, asked, verdict)
         if verdict.outcome is Outcome.OTHER_VENDOR and not target.falls_back(name):
             other = "amd" if verdict.gpu.vendor == "nvidia" else "nvidia"
-            return f"has code for {other.upper()} GPUs only ({_architectures(facts, other)}), none for {verdict.gpu}"
+            has = _architectures(facts.objects, other)
+            return f"has code for {other.upper()} GPUs only ({has}), none for {verdict.gpu}"
     return None
 
 
-def _none(facts: NativeFacts, verdict: Verdict) -> str:
-    return f"has no code for {verdict.gpu} (only {_architectures(facts, verdict.gpu.vendor)})"
+def _none(facts: NativeFacts, asked: Linkage, verdict: Verdict) -> str:
+    """What there is instead; of what is loaded, where something that sleeps has more."""
+    vendor = verdict.gpu.vendor
+    asleep = {placed.path for placed in asked.roles if placed.role is Role.ASLEEP}
+    loaded = [found for found in facts.objects if found.path not in asleep]
+    has, whole = _architectures(loaded, vendor), _architectures(facts.objects, vendor)
+    if has in ("", whole):
+        return f"has no code for {verdict.gpu} (only {whole})"
+    return f"has no code for {verdict.gpu} in what is loaded (only {has})"
 
 
 def runtime_name(vendor: Vendor | None, major: int) -> str:
@@ -136,7 +149,7 @@ def remarks(facts: NativeFacts, asked: Linkage) -> Iterator[str]:
         yield f"{_file(lack.objects[0])} needs {lack.version} of {lack.library}, newer than the target's"
     for verdict in asked.verdicts:
         if verdict.outcome is Outcome.SPECIAL:
-            yield _none(facts, verdict)
+            yield _none(facts, asked, verdict)
         if verdict.outcome is Outcome.SERVED:
             for gap in verdict.gaps:
                 yield f"{_file(gap.path)} has code for {verdict.gpu} in {gap.served} of its {gap.units} containers"
@@ -146,9 +159,9 @@ def _file(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _architectures(facts: NativeFacts, vendor: str) -> str:
-    """The architectures of a vendor, with features, that the artifact has code for, in natural order."""
-    names = {full_name(code) for found in facts.objects for code in found.device_code if code.vendor == vendor}
+def _architectures(objects: Iterable[ObjectFacts], vendor: str) -> str:
+    """The architectures of a vendor, with features, that binaries have code for, in natural order."""
+    names = {full_name(code) for found in objects for code in found.device_code if code.vendor == vendor}
     ordered = sorted(names, key=lambda name: (natural(name.partition(":")[0]), name))
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
     return ", ".join(ordered[:_SHOWN]) + more

@@ -166,7 +166,7 @@ class Natives:
             rows = providers[need.soname]
             if any(row.name == name for row in rows):
                 continue  # another release of it, or another wheel, is said to bring it: it knows what it does
-            usable = tuple(filter(self._exists, rows))
+            usable = self._usable(need.soname, rows)
             if usable:
                 wanted.append(Wanted(need, usable))
             elif self._must_be_provided(need.soname, rows):
@@ -219,6 +219,11 @@ class Natives:
     def _unknown(self, name: str) -> bool:
         return name not in self._task.catalog.pages and name not in self._task.sources
 
+    def _usable(self, soname: str, rows: Sequence[Requirement]) -> tuple[Requirement, ...]:
+        """Those that can be had; where the project itself names nobody else, whom it names, so that it is told."""
+        own = self._task.rules.providers.get(soname, ())
+        return tuple(filter(self._exists, rows)) or own
+
     def _exists(self, row: Requirement) -> bool:
         """Does an index have a version of a provider that may bring the soname? Others may hold the mere name."""
         if row.name in self._task.sources:
@@ -244,7 +249,7 @@ class Natives:
             if asked.met is Met.HOST:
                 continue
             rows = self._all_providers([asked], None)[asked.soname]
-            usable = tuple(filter(self._exists, rows))
+            usable = self._usable(asked.soname, rows)
             if usable or self._must_be_provided(asked.soname, rows):
                 yield self._need(Wanted(asked, usable), origin="project")
 
