@@ -194,3 +194,19 @@ def test_a_note_says_why_newer_ones_were_left(gpu: Project) -> None:
             "newer": [{"version": "2.0", "reason": "has no code for sm_70 (only sm_80, sm_90)"}],
         }
     ]
+
+
+def test_exceptions_that_are_about_nothing(gpu: Project) -> None:
+    """A name or a pattern of an exception that matches nothing is most probably a slip, and warned of."""
+    rules = (
+        '[tool.gpuenv.packages.kernels_gpus]\nptx = false\n[tool.gpuenv.packages.kernels-gpu]\ndormant = ["lib/*.so"]\n'
+    )
+    gpu.write(["kernels-gpu"], targets=TARGET.format(gpu="sm_90"), more=rules)
+    assert gpu.run("lock", "--json").json["warnings"] == [
+        "kernels-gpu 2.0 has no binary lib/*.so, which [tool.gpuenv.packages.kernels-gpu] is about",
+        "[tool.gpuenv.packages.kernels-gpus] is about no package of the lock",
+    ]
+    gpu.write(
+        ["kernels-gpu"], targets=TARGET.format(gpu="sm_90"), more=rules.replace("lib/", "k/").replace("_gpus", "-gpu2")
+    )
+    assert len(gpu.run("lock", "--json").json["warnings"]) == 1

@@ -275,11 +275,11 @@ def test_facts_that_are_not_at_hand(locked: Project) -> None:
     found = lines(locked, "nvidia-cuda-runtime-cu12", "--target", "h100")
     assert found[2] == "      kernels-gpu 2.0 needs libcudart.so.12"
     assert found[-1] == "      no facts at hand of kernels-gpu: `gpuenv sync` reads them"
-    assert lines(locked, "sm_90")[1:] == [
-        "      no package is known to have device code",
+    assert lines(locked, "sm_90") == [
+        "h100: sm_90, a GPU of the target: no package is known to have device code",
         "      no facts at hand of kernels-gpu, nvidia-cuda-runtime-cu12: `gpuenv sync` reads them",
     ]
-    assert lines(locked, "sm_86")[0] == "h100: sm_86, no GPU of the target, would be served, as far as is known"
+    assert lines(locked, "sm_86")[0] == "h100: sm_86, no GPU of the target: no package is known to have device code"
     document = locked.run("why", "sm_90", "--json").json["targets"]["h100"]
     assert document["unread"] == ["kernels-gpu", "nvidia-cuda-runtime-cu12"]
     assert "cause: no facts at hand of kernels-gpu" in locked.run("why", "libx.so.1", rc=1).err

@@ -137,7 +137,9 @@ def test_code_that_does_not_run() -> None:
     ):
         assert page("sm_90", WhyGpu(gpu("sm_90"), False, (one,)))[1] == f"kernels 1.0: {words}"
     nobody = page("sm_90", WhyGpu(gpu("sm_90"), False, ()), "kernels")
-    assert nobody[0] == "sm_90, no GPU of the target, would be served, as far as is known"
+    assert nobody[0] == "sm_90, no GPU of the target: no package is known to have device code"
+    some = page("sm_90", WhyGpu(gpu("sm_90"), False, (serves(Outcome.SERVED),)), "kernels")
+    assert some[0] == "sm_90, no GPU of the target, would be served, as far as is known"
 
 
 def test_runtimes() -> None:

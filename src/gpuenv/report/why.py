@@ -125,12 +125,13 @@ class _Lines:
     def _gpu(self, why: WhyGpu, *, known: bool) -> Iterator[str]:
         refusing = [one for one in why.packages if one.refused]
         of, is_ = ("a GPU of the target", "is") if why.locked else ("no GPU of the target", "would be")
+        if not why.packages:
+            yield f"{why.gpu}, {of}: no package is known to have device code"
+            return
         verdict = f"{is_} served" if why.served else f"{is_} not served".replace("be not", "not be")
         by = f" by {self._some([one.package for one in refusing], ', ')}" if refusing else ""
         limit = "" if known or why.locked or refusing else ", as far as is known"
         yield f"{why.gpu}, {of}, {verdict}{by}{limit}"
-        if not why.packages:
-            yield "no package is known to have device code"
         telling = sorted(why.packages, key=lambda one: (not one.refused, not one.gaps, not one.own, one.package))
         yield from self._cut([self._serves(one) for one in telling])
 

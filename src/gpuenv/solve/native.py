@@ -7,6 +7,7 @@ ways; which one is taken is a node of its own, decided late, when it is known wh
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from gpuenv.model.answer import Missing
@@ -148,6 +149,16 @@ class Natives:
         rules = self._task.rules.packages.get(name, _NO_RULES)
         optional = self._task.providers.optional.get(name, ())
         return replace(rules, missing=(*rules.missing, *optional)) if optional else rules
+
+    def idle_patterns(self, name: str, facts: NativeFacts) -> tuple[str, ...]:
+        """The patterns of paths among the project's exceptions for a package that are about none of its binaries."""
+        rules = self._task.rules.packages.get(name, _NO_RULES)
+        patterns = (*rules.live, *rules.dormant, *(allowed.objects for allowed in rules.missing))
+        return tuple(
+            pattern
+            for pattern in dict.fromkeys(patterns)
+            if pattern != "*" and not any(fnmatchcase(found.path, pattern) for found in facts.objects)
+        )
 
     def _runtime_of(self, asked: Linkage, facts: NativeFacts) -> Runtime | None:
         """Whose runtime the wheel is used with, and which major: of the target's GPUs, else the newest it is for."""

@@ -291,6 +291,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
         if facts is not None and way is not None and not extra:
             yield from (f"{who}: {remark}" for remark in remarks(facts, way.asked))
+            for pattern in self.natives.idle_patterns(candidate.key.name, facts):
+                yield f"{who} has no binary {pattern}, which [tool.gpuenv.packages.{candidate.key.name}] is about"
         for line in _lines(metadata, extra):
             if self._needs_of_line(line, extra) is None:
                 yield f"{who} has an unreadable requirement: `{line}`"

@@ -152,6 +152,9 @@ def _solved(
     if not isinstance(solutions, dict):
         return solutions
     warnings = dict.fromkeys(warning for solution in solutions.values() for warning in solution.warnings)
+    locked = {name for solution in solutions.values() for name in solution.pins}
+    idle = [name for name in manifest.rules.packages if name not in locked]
+    warnings.update({f"[tool.gpuenv.packages.{name}] is about no package of the lock": None for name in idle})
     passed_over = {name: solution.passed_over for name, solution in solutions.items() if solution.passed_over}
     return assembled(project, routes, solutions, exclude_newer), tuple(warnings), passed_over
 
