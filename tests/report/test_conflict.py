@@ -86,7 +86,7 @@ def test_equal_refusals_share_a_line_and_the_rest_is_counted() -> None:
         "c 12.0 reason 6",
         "c 11.0 (and 1 older) reason 5",
         "c 9.0 (and 1 older) reason 4",
-        "7 older versions are refused for similar reasons",
+        "7 older versions would not do either",
     )
 
 
@@ -186,6 +186,14 @@ def test_one_hint_a_kind_and_three_at_most() -> None:
         "to take a pre-release, require",
     ]
     assert len(hints(found)) == 3 and "`c==5.0`" in hints(found)[0]
+
+
+def test_wheels_to_compare_with_are_shown() -> None:
+    """Where a fourth reason is about tags, which nobody sees, no hint speaks of them."""
+    tags = "has no wheel for cp312 on linux-x86_64 with glibc 2.28 (only cp310-cp310-win_amd64)"
+    others = [(f"{number}.0", f"has no code for sm_{number} (only sm_90)") for number in (83, 82, 81)]
+    assert "compare" in " ".join(hints(refused(*others[:2], ("1.0", tags))))
+    assert "compare" not in " ".join(hints(refused(*others, ("1.0", tags))))
 
 
 def test_unknown_name() -> None:

@@ -86,14 +86,20 @@ def _excludes_itself(conflict: Conflict) -> str:
 
 def _refused(subject: str, refusals: Sequence[Refusal]) -> Iterable[str]:
     """Versions with the same reason share a line, newest first."""
-    by_reason: dict[str, list[str]] = {}
-    for refusal in refusals:
-        by_reason.setdefault(refusal.reason, []).append(refusal.version)
+    by_reason = _by_reason(refusals)
     for reason, versions in list(by_reason.items())[:_SHOWN_REFUSALS]:
         shown = versions[0] if len(versions) == 1 else f"{versions[0]} (and {len(versions) - 1} older)"
         yield f"{subject} {shown} {reason}"
     if hidden := sum(len(versions) for versions in list(by_reason.values())[_SHOWN_REFUSALS:]):
-        yield f"{hidden} older version{'s are' if hidden > 1 else ' is'} refused for similar reasons"
+        yield f"{hidden} older version{'s' if hidden > 1 else ''} would not do either"
+
+
+def _by_reason(refusals: Sequence[Refusal]) -> dict[str, list[str]]:
+    """The refused versions by reason, newest first."""
+    found: dict[str, list[str]] = {}
+    for refusal in refusals:
+        found.setdefault(refusal.reason, []).append(refusal.version)
+    return found
 
 
 # hints: what would help, best first
@@ -129,8 +135,9 @@ def _refusal_hints(conflict: Conflict) -> Iterable[str]:
     kinds: dict[str, Refusal] = {}
     for refusal in conflict.refusals:
         kinds.setdefault(next((start for start in _HINTS if refusal.reason.startswith(start)), ""), refusal)
+    shown = list(_by_reason(conflict.refusals))[:_SHOWN_REFUSALS]
     for kind, refusal in kinds.items():
-        if kind:
+        if kind and (kind != _NO_TAG or refusal.reason in shown):  # to compare with wheels one has to see them
             yield from _HINTS[kind](conflict, refusal)
 
 
@@ -310,10 +317,11 @@ def _python_for(specifier: str) -> str:
     return admitted[-1] if admitted[0] == SUPPORTED_PYTHONS[0] else admitted[0]
 
 
+_NO_TAG = "has no wheel for "
 # How `solve.offers` begins a reason, and what can be done about it.
 _HINTS = {
     "requires Python ": _python_hint,
-    "has no wheel for ": _wheel_hint,
+    _NO_TAG: _wheel_hint,
     "was uploaded ": _newer_hint,
     "was yanked": _yanked_hint,
     "has only a source distribution": _source_hint,
