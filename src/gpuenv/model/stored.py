@@ -106,7 +106,7 @@ def decode_object(data: bytes) -> StoredObject | None:
     """Facts from bytes; None where they are damaged or another version of gpuenv wrote them."""
     try:
         found = msgspec.msgpack.decode(data, type=StoredObject)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return found if found.format == FORMAT else None
 
@@ -115,5 +115,5 @@ def decode_listing(data: bytes) -> tuple[Directory, ...] | None:
     """Every directory of an object from bytes; None where they are damaged."""
     try:
         return msgspec.msgpack.decode(data, type=tuple[Directory, ...])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
