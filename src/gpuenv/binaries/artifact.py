@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from gpuenv.archive.tree import File, Link, Tree
 from gpuenv.binaries.object import read_object
+from gpuenv.binaries.pieces import Pieces
 from gpuenv.errors import BinaryError
 from gpuenv.model.facts import Damage, NativeFacts, ObjectFacts, Symlink
 
-__all__ = ["Finding", "bytes_to_read", "read_artifact", "read_objects"]
+__all__ = ["Finding", "bytes_to_read", "may_matter", "read_artifact", "read_objects"]
 
 # text and pictures hold no machine code; over a network a look at each would cost a request
 _NEVER = frozenset({
@@ -59,7 +60,7 @@ def read_artifact(
 
 def bytes_to_read(tree: Tree) -> int | None:
     """How many bytes (unpacked) will pass; None where only the reading tells."""
-    return sum(file.size for file in tree.files if _may_matter(file)) if tree.parallel else None
+    return sum(file.size for file in tree.files if may_matter(file)) if tree.parallel else None
 
 
 def read_objects(
@@ -69,13 +70,13 @@ def read_objects(
     if tree.parallel:
         yield from _side_by_side(tree, workers or min(4, os.cpu_count() or 1), progress)
     for part in (tree, *tree.nested):
-        for file in filter(_may_matter, () if part.parallel else part.files):
+        for file in filter(may_matter, () if part.parallel else part.files):
             if (finding := _read(file, True, progress, Event())) is not None:
                 yield finding
 
 
 def _side_by_side(tree: Tree, count: int, progress: Callable[[int], None]) -> Iterator[Finding]:
-    files = sorted(filter(_may_matter, tree.files), key=lambda file: file.size)
+    files = sorted(filter(may_matter, tree.files), key=lambda file: file.size)
     twins = _twins(files)
     waiting, stop = deque(files), Event()
 
@@ -124,7 +125,10 @@ def _read(file: File, hashed: bool, progress: Callable[[int], None], stop: Event
 
 
 class _Watched:
-    """A file whose bytes are counted, and hashed, in the pass that reads them."""
+    """A file whose bytes are counted, and hashed, in the pass that reads them.
+
+    What comes in Pieces is left so unless it is hashed.
+    """
 
     def __init__(self, file: File, hashed: bool, progress: Callable[[int], None], stop: Event) -> None:
         self.path = file.path
@@ -137,23 +141,36 @@ class _Watched:
         self._stop = stop
 
     def chunks(self) -> Iterator[bytes]:
+        chunks = self._file.chunks()
+        if isinstance(chunks, Pieces) and not self._hash:
+            chunks.passed = self._count
+            return chunks
+        return self._all(chunks)
+
+    def _all(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         position = 0
-        for chunk in self._file.chunks():
-            if self._stop.is_set():
-                raise _Stopped
+        for chunk in chunks:
             if position == self._hashed:  # not a second pass
                 self._hashed += len(chunk)
-                self._progress(len(chunk))
+                self._count(len(chunk))
                 if self._hash:
                     self._hash.update(chunk)
+            elif self._stop.is_set():
+                raise _Stopped
             position += len(chunk)
             yield chunk
+
+    def _count(self, amount: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        self._progress(amount)
 
     def digest(self) -> bytes | None:
         return self._hash.digest() if self._hash and self._hashed == self.size else None
 
 
-def _may_matter(file: File) -> bool:
+def may_matter(file: File) -> bool:
+    """Is a file worth a look, by its name and size?"""
     name = file.path.rpartition("/")[2]
     return bool(file.size) and _DIST_INFO not in file.path and name[name.rfind(".") :].lower() not in _NEVER
 

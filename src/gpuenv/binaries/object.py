@@ -14,6 +14,7 @@ from gpuenv.binaries.inventory import Inventory, Place
 from gpuenv.binaries.kpack import KPACK_MAGIC, read_kpack
 from gpuenv.binaries.named import target_of_name
 from gpuenv.binaries.nvidia import FATBIN_MAGIC
+from gpuenv.binaries.pieces import Pieces
 from gpuenv.binaries.scan import scan
 from gpuenv.binaries.tape import Tape
 from gpuenv.errors import BinaryError
@@ -46,7 +47,7 @@ class Readable(Protocol):
         """Random access (offset, size), None where the file can only be read from its start."""
 
     def chunks(self) -> Iterator[bytes]:
-        """The whole content, from the start."""
+        """The whole content, from the start; Pieces where not all of it has to be read."""
 
 
 def read_object(file: Readable) -> ObjectFacts | None:
@@ -60,13 +61,12 @@ def read_object(file: Readable) -> ObjectFacts | None:
     while len(first) < HEAD and (more := next(chunks, None)) is not None:
         first += more
     head = first[:HEAD]
-    whole = chain([first], chunks)
     if head.startswith(MAGIC):
-        return _elf_object(file, whole)
+        return _elf_object(file, first, chunks)
     if head.startswith(FATBIN_MAGIC):
-        return _container(file, "fatbin", whole)
+        return _container(file, "fatbin", first, chunks)
     if head.startswith((BUNDLE_MAGIC, CCOB_MAGIC)):
-        return _container(file, "bundle", whole)
+        return _container(file, "bundle", first, chunks)
     if head.startswith(KPACK_MAGIC):
         found = Inventory()
         for code in _through(file, lambda read: read_kpack(read, file.size)):
@@ -82,12 +82,16 @@ def read_object(file: Readable) -> ObjectFacts | None:
     return None
 
 
-def _elf_object(file: Readable, chunks: Iterator[bytes]) -> ObjectFacts:
-    kept = _Kept(file, chunks)
-    tape = Tape(kept)
+def _elf_object(file: Readable, first: bytes, chunks: Iterator[bytes]) -> ObjectFacts:
+    kept = None
+    if file.read is None:
+        passing = _Kept(file, chain([first], chunks))
+        kept, tape = passing.file, Tape(passing)
+    else:
+        tape = _tape(first, chunks)
     found = scan(tape, file.size)
-    elf = _through(file, lambda read: read_elf(read, file.size), kept.file)
-    code = _own_code(file, elf, kept.file)
+    elf = _through(file, lambda read: read_elf(read, file.size), kept)
+    code = _own_code(file, elf, kept)
     if code is not None:
         found = Inventory()  # the containers a code object might quote are not its own
         found.add_code(code)
@@ -119,7 +123,7 @@ def _elf_object(file: Readable, chunks: Iterator[bytes]) -> ObjectFacts:
     )
 
 
-def _own_code(file: Readable, elf: Elf, kept: SparseFile) -> Code | None:
+def _own_code(file: Readable, elf: Elf, kept: SparseFile | None) -> Code | None:
     """The device code that an ELF file is itself: a cubin, or one of AMD's code objects."""
     if elf.machine == "cuda":
         return _through(file, lambda read: cubin_code(read, file.size), kept)
@@ -128,9 +132,13 @@ def _own_code(file: Readable, elf: Elf, kept: SparseFile) -> Code | None:
     return None
 
 
-def _container(file: Readable, form: Format, chunks: Iterator[bytes]) -> ObjectFacts:
-    found = scan(Tape(chunks), file.size)
+def _container(file: Readable, form: Format, first: bytes, chunks: Iterator[bytes]) -> ObjectFacts:
+    found = scan(_tape(first, chunks), file.size)
     return ObjectFacts(file.path, file.size, form, device_code=found.device_code(), units=found.units())
+
+
+def _tape(first: bytes, chunks: Iterator[bytes]) -> Tape:
+    return Tape(chunks, first, chunks.jump if isinstance(chunks, Pieces) else None)
 
 
 def _single(file: Readable, form: Format, code: Code) -> ObjectFacts:
@@ -146,20 +154,18 @@ class _Kept:
     def __init__(self, file: Readable, chunks: Iterator[bytes]) -> None:
         self.file = SparseFile(file.size)
         self._chunks = chunks
-        self._near = 0 if file.read is not None else NEAR
 
     def __iter__(self) -> Iterator[bytes]:
         position = 0
         wanted: list[tuple[int, int]] = []
         for chunk in self._chunks:
             stop = position + len(chunk)
-            if self._near:
-                if position == 0:
-                    wanted = ranges_of(chunk[:HEAD], self.file.size)
-                if position < self._near:
-                    self.file.add(position, chunk)
-                else:
-                    keep(self.file, position, chunk, wanted)
+            if position == 0:
+                wanted = ranges_of(chunk[:HEAD], self.file.size)
+            if position < NEAR:
+                self.file.add(position, chunk)
+            else:
+                keep(self.file, position, chunk, wanted)
             yield chunk
             position = stop
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _DOWNLOADS = 8
 _UNPACKING = 2
-_LOOKING = 1  # each looks with two threads
+_LOOKING = 1  # unpacking and downloads go on beside it
 _ALL = "all files"
 _BATCH = 16
 _GATHERING = 0.25  # seconds that a publisher waits for company

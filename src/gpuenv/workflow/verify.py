@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gpuenv.errors import IntegrityError
 from gpuenv.host.libraries import HostLibrary, find_libraries
@@ -22,9 +22,6 @@ from gpuenv.workflow.facts import FactsCache
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
-if TYPE_CHECKING:
-    from gpuenv.archive.tree import File
-
 __all__ = [
     "Asked",
     "Judged",
@@ -41,7 +38,7 @@ __all__ = [
 
 _STEM = 2  # parts of a wheel's name before its tags
 _SITE = "site-packages/"
-_WORKERS = 2
+_WORKERS = 1  # nothing is inflated: two would take turns, and a tenth longer
 
 
 def is_native(artifact: LockedArtifact) -> bool:
@@ -86,13 +83,13 @@ class NativeReader:
         return self._known[digest]
 
     def _read(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> NativeFacts:
-        from gpuenv.archive.tree import open_tree
-        from gpuenv.binaries.artifact import read_artifact
+        from gpuenv.archive.tree import open_tree_from
+        from gpuenv.binaries.artifact import may_matter, read_artifact
+        from gpuenv.binaries.unpacked import CheckedWheel, Unpacked
 
-        with open_tree(wheel) as tree, open_tree(unpacked) as folder:
+        with open_tree_from(wheel.name, CheckedWheel.open(wheel)) as tree, Unpacked(unpacked) as folder:
             if tree.parallel:
-                here = {file.path: file for file in folder.files}
-                tree.files = tuple(_unpacked(file, here.get(_in_object(file.path))) for file in tree.files)
+                tree.files = tuple(folder.file(file, _in_object(file.path)) for file in tree.files if may_matter(file))
             facts = read_artifact(tree, artifact.sha256, workers=_WORKERS)
         self._kept.put(artifact.sha256, facts)
         return facts
@@ -100,8 +97,10 @@ class NativeReader:
     def _read_unpacked(self, artifact: LockedArtifact, stored: Path) -> NativeFacts:
         from gpuenv.archive.tree import open_tree
         from gpuenv.binaries.artifact import read_artifact
+        from gpuenv.binaries.unpacked import Unpacked
 
-        with open_tree(stored) as tree:
+        with open_tree(stored) as tree, Unpacked(stored) as folder:
+            tree.files = tuple(folder.file(file, file.path) for file in tree.files)
             found = read_artifact(tree, artifact.sha256, workers=_WORKERS)
         data = "-".join(artifact.filename.split("-")[:_STEM]) + ".data/"
         objects = sorted(
@@ -139,13 +138,6 @@ def _in_object(path: str) -> str:
         return _SITE + path
     scheme, _, below = rest.partition("/")
     return _SITE + below if scheme in ("purelib", "platlib") else rest
-
-
-def _unpacked(packed: "File", here: "File | None") -> "File":
-    """A file of a wheel whose content is read where it was unpacked to."""
-    if here is None or here.size != packed.size:
-        return packed
-    return dataclasses.replace(packed, read=here.read, content=here.content)
 
 
 def _in_wheel(path: str, data: str) -> str:
