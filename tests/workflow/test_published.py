@@ -17,14 +17,13 @@ from gpuenv.model.linkage import linkage
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
-from gpuenv.model.version import parse_specifier, parse_version
+from gpuenv.model.version import distribution_of, parse_specifier, parse_version
 from gpuenv.workflow.publish import parse_list
 from gpuenv.workflow.published import (
     PROVIDERS,
     SHIPPED,
     PublishedFacts,
     PublishedWheel,
-    distribution_of,
     encode_table,
     read_providers,
     shipped_providers,

@@ -14,7 +14,7 @@ from gpuenv.model.roles import is_vendors, majors_of, ties_of
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import ungrafted
 
-__all__ = ["Clash", "Copy", "Kind", "clashes", "kinds_of", "runtimes"]
+__all__ = ["Clash", "Copy", "Kind", "clashes", "kind_order", "kinds_of", "runtimes"]
 
 _OPENMP = ("libgomp", "libiomp5", "libomp")
 _STDCXX = "libstdc++"
@@ -91,7 +91,7 @@ def clashes(by_distribution: Mapping[str, Mapping[str, tuple[Copy, ...]]]) -> tu
             for copy in copies.get(runtime, ()):
                 kinds[copy.kind].append((name, copy.path))
         if len(kinds) > 1:
-            rows = (Kind(kind, tuple(sorted(kinds[kind]))) for kind in sorted(kinds, key=_order))
+            rows = (Kind(kind, tuple(sorted(kinds[kind]))) for kind in sorted(kinds, key=kind_order))
             found.append(Clash(runtime, tuple(rows)))
     return tuple(found)
 
@@ -110,7 +110,8 @@ def kinds_of(name: str, copies: Mapping[str, tuple[Copy, ...]]) -> dict[str, tup
     return counted
 
 
-def _order(kind: str) -> tuple[int, str]:
+def kind_order(kind: str) -> tuple[int, str]:
+    """The order of kinds: names, then majors by number."""
     return (int(kind) if kind.isdecimal() else 0, kind)
 
 

@@ -13,8 +13,6 @@ __all__ = ["NATIVE", "Link", "LockedGraph"]
 
 # What stands for a binary where the project itself needs a soname.
 NATIVE = "`native` in tool.gpuenv"
-
-_NO_RULES = PackageRules()
 _PROJECT = "project"
 
 
@@ -62,7 +60,7 @@ class LockedGraph:
 
     def rules(self, name: str) -> PackageRules:
         """The project's exceptions for a package."""
-        return self._rules.packages.get(name, _NO_RULES)
+        return self._rules.of(name)
 
     def linkage(self, name: str) -> Linkage:
         """What a package whose facts are at hand asks of the target."""

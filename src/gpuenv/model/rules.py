@@ -1,7 +1,7 @@
 """What a project says of native code: what it needs, whom it believes, and its exceptions for single packages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -54,6 +54,9 @@ class PackageRules:
     ptx: bool = True
 
 
+_NO_RULES = PackageRules()
+
+
 @dataclass(frozen=True, slots=True)
 class NativeRules:
     """`[tool.gpuenv]` as far as it is about native code.
@@ -69,3 +72,12 @@ class NativeRules:
     one_runtime: frozenset[str] = frozenset()
     providers: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
     packages: Mapping[str, PackageRules] = field(default_factory=dict)
+
+    def of(self, name: str) -> PackageRules:
+        """The exceptions for a package."""
+        return self.packages.get(name, _NO_RULES)
+
+    def with_known(self, optional: Mapping[str, tuple[AllowedMissing, ...]]) -> "NativeRules":
+        """With what is known of packages beside: libraries that their binaries do without."""
+        known = {name: replace(self.of(name), missing=(*self.of(name).missing, *optional[name])) for name in optional}
+        return replace(self, packages={**self.packages, **known})

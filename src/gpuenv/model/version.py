@@ -12,6 +12,7 @@ __all__ = [
     "InvalidVersion",
     "SpecifierSet",
     "Version",
+    "distribution_of",
     "normal_name",
     "parse_specifier",
     "parse_version",
@@ -24,6 +25,11 @@ _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 def normal_name(name: str) -> str:
     """The normalised form of a distribution or extra name (PEP 503, 685)."""
     return name if _NORMAL.match(name) else canonicalize_name(name)
+
+
+def distribution_of(filename: str) -> str:
+    """The normalised name of the distribution that a wheel's file name states (PEP 427, 503)."""
+    return normal_name(filename.partition("-")[0])
 
 
 @cache

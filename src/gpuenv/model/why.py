@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from gpuenv.model.architecture import Fit, Gpu, parse_gpu
 from gpuenv.model.carries import carries
-from gpuenv.model.clash import Kind, clashes, runtimes
+from gpuenv.model.clash import Kind, clashes, kind_order, runtimes
 from gpuenv.model.coverage import full_name
 from gpuenv.model.facts import NativeFacts, Vendor, natural
 from gpuenv.model.host_libraries import allowed_by, vendor_of
@@ -286,10 +286,6 @@ def why_runtime(graph: LockedGraph, runtime: str) -> WhyRuntime | None:
             kinds.setdefault(copy.kind, []).append((name, copy.path))
     if not kinds:
         return None
-    rows = tuple(Kind(kind, tuple(sorted(kinds[kind]))) for kind in sorted(kinds, key=_order))
+    rows = tuple(Kind(kind, tuple(sorted(kinds[kind]))) for kind in sorted(kinds, key=kind_order))
     clash = any(one.runtime == runtime for one in clashes(found))
     return WhyRuntime(rows, clash)
-
-
-def _order(kind: str) -> tuple[int, str]:
-    return (int(kind) if kind.isdecimal() else 0, kind)

@@ -49,8 +49,6 @@ def explain(dead: Dead) -> Conflict:
         roots=tuple(str(requirement) for _, requirement in _roots(task)),
         vendor=vendor_of(task.target) or "",
     )
-    if subject.kind is Kind.RUNTIME:
-        return replace(conflict, subject=str(subject))
     if subject.kind is Kind.SONAME:
         return replace(conflict, subject=subject.name, known=False, soname=True)
     if subject.kind is not Kind.DISTRIBUTION:

@@ -6,7 +6,6 @@ ways; which one is taken is a node of its own, decided late, when it is known wh
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from gpuenv.model.roles import majors_of
 from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
-from gpuenv.model.version import normal_name, parse_version
+from gpuenv.model.version import distribution_of, parse_version
 from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, is_native, level_refusal, runtime_name, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
@@ -36,7 +35,6 @@ __all__ = ["Judgement", "Natives", "Way"]
 Runtime = tuple[Vendor, int]
 
 _ANY = parse_version("0")
-_NO_RULES = PackageRules()
 
 
 class Wanted(NamedTuple):
@@ -80,6 +78,7 @@ class Natives:
         self._offers = offers
         self._needs_of = needs_of
         self._matters = matters
+        self._known_rules = task.rules.with_known(task.providers.optional)
         self._vendor: Vendor | None = vendor_of(task.target)
         self._judged: dict[str, Judgement] = {}
         self._majors: dict[Key, tuple[str, Judgement]] = {}
@@ -102,7 +101,7 @@ class Natives:
             return Judgement(refusal)
         if not self._policy_reads(wheel):
             return Judgement()
-        facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel)
+        facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel.filename)
         if refusal := level_refusal(facts, target, self._rules(name)):
             return Judgement(refusal, facts=facts)
         found: dict[tuple[object, ...], Way] = {}
@@ -146,13 +145,11 @@ class Natives:
 
     def _rules(self, name: str) -> PackageRules:
         """The project's exceptions for a package, and those that are known of it."""
-        rules = self._task.rules.packages.get(name, _NO_RULES)
-        optional = self._task.providers.optional.get(name, ())
-        return replace(rules, missing=(*rules.missing, *optional)) if optional else rules
+        return self._known_rules.of(name)
 
     def idle_patterns(self, name: str, facts: NativeFacts) -> tuple[str, ...]:
         """The patterns of paths among the project's exceptions for a package that are about none of its binaries."""
-        rules = self._task.rules.packages.get(name, _NO_RULES)
+        rules = self._task.rules.of(name)
         patterns = (*rules.live, *rules.dormant, *(allowed.objects for allowed in rules.missing))
         return tuple(
             pattern
@@ -346,11 +343,6 @@ class Natives:
             return None
         choice = chosen.get(Key(Kind.MAJOR, candidate.key.name, candidate.wheel.filename))
         return choice.way if choice is not None and choice.way is not None else judged.ways[0]
-
-
-def distribution_of(wheel: WheelFile) -> str:
-    """The normalised name of the distribution that the wheel's file name states (PEP 427, 503)."""
-    return normal_name(wheel.filename.partition("-")[0])
 
 
 def _demand(asked: Asked) -> HostDemand:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.rules import Scan
-from gpuenv.model.version import normal_name
+from gpuenv.model.version import distribution_of, normal_name
 from gpuenv.solve.nodes import Kind, Need, NotKnownYet
 from gpuenv.solve.provider import Provider
 from gpuenv.solve.task import Task
@@ -56,13 +56,13 @@ class Scout:
 
     def metadata_came(self, wheel: WheelFile) -> Missing:
         """The metadata of a wheel is in the catalog."""
-        name = normal_name(wheel.filename.partition("-")[0])
+        name = distribution_of(wheel.filename)
         self._seen.setdefault(name, _Seen()).likely = wheel
         return self._go([name])
 
     def facts_came(self, wheel: WheelFile) -> Missing:
         """The native facts of a wheel are in the catalog."""
-        return self._go([normal_name(wheel.filename.partition("-")[0])])
+        return self._go([distribution_of(wheel.filename)])
 
     @property
     def reads_ahead(self) -> bool:

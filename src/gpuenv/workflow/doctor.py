@@ -18,7 +18,7 @@ from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
-from gpuenv.model.rules import NativeRules, PackageRules
+from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
 from gpuenv.store.store import Store
 from gpuenv.view.preload import Installed, Openings
@@ -302,7 +302,7 @@ def _does_without(problem: str | None, name: str, path: str, patient: _Patient) 
     if problem is None:
         return False
     soname = problem.partition(":")[0]
-    rules = patient.rules.packages.get(name, PackageRules())
+    rules = patient.rules.of(name)
     if any(fnmatchcase(soname, one.soname) and fnmatchcase(path, one.objects) for one in rules.missing):
         return True
     has_driver = patient.machine.nvidia_driver is not None or patient.machine.cuda_level is not None

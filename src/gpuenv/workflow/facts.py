@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import SCHEMA, NativeFacts, decode_facts, encode_facts
+from gpuenv.model.version import distribution_of
 from gpuenv.workflow.project import Project, write_atomically
-from gpuenv.workflow.published import PublishedFacts, distribution_of
+from gpuenv.workflow.published import PublishedFacts
 
 if TYPE_CHECKING:
     from gpuenv.archive.tree import Tree

@@ -11,9 +11,10 @@ from gpuenv.binaries.artifact import read_objects
 from gpuenv.errors import UsageError
 from gpuenv.model.coverage import coverage
 from gpuenv.model.facts import NativeFacts, ObjectFacts, encode_facts
+from gpuenv.model.version import distribution_of
 from gpuenv.workflow.facts import FactsCache, read_tree, sha256_of
 from gpuenv.workflow.project import Project, write_atomically
-from gpuenv.workflow.published import PublishedFacts, distribution_of
+from gpuenv.workflow.published import PublishedFacts
 
 if TYPE_CHECKING:
     from gpuenv.model.architecture import Gpu

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gpuenv.errors import StoreError
 from gpuenv.model.facts import NativeFacts, ObjectFacts, PublishedLine, decode_facts, decode_published, encode_facts
-from gpuenv.model.version import normal_name
+from gpuenv.model.version import distribution_of
 
 if TYPE_CHECKING:
     from gpuenv.model.providers import ProviderTable
@@ -27,7 +27,6 @@ __all__ = [
     "SHIPPED",
     "PublishedFacts",
     "PublishedWheel",
-    "distribution_of",
     "encode_table",
     "read_providers",
     "shipped_providers",
@@ -47,11 +46,6 @@ class PublishedWheel(NamedTuple):
 
     filename: str
     facts: NativeFacts
-
-
-def distribution_of(filename: str) -> str:
-    """The normalised name of the distribution that a wheel's file name states (PEP 427, 503)."""
-    return normal_name(filename.partition("-")[0])
 
 
 class PublishedFacts:

@@ -1,6 +1,5 @@
 """What sync makes sure of: the lock relies on true facts, and the machine has what binaries ask of it."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -202,12 +201,7 @@ def _first(words: Iterable[str]) -> str:
 
 def rules_of(project: Project) -> NativeRules:
     """The project's rules, with what is known of single packages: libraries that their binaries do without."""
-    rules = project.manifest.rules
-    packages = dict(rules.packages)
-    for name, missing in shipped_providers().optional.items():
-        own = packages.get(name, PackageRules())
-        packages[name] = dataclasses.replace(own, missing=(*own.missing, *missing))
-    return dataclasses.replace(rules, packages=packages)
+    return project.manifest.rules.with_known(shipped_providers().optional)
 
 
 class Asked(NamedTuple):
@@ -244,7 +238,7 @@ def asked_of_machine(
         if known is None or _looked_into(artifact, locked, rules):
             demands: Iterable[HostDemand] = package.host
         else:
-            demands = _demands(package, known, locked, facts.values(), rules.packages.get(package.name, PackageRules()))
+            demands = _demands(package, known, locked, facts.values(), rules.of(package.name))
         found += [Asked(package.name, artifact.version, demand) for demand in demands]
     return tuple(found)
 
@@ -304,7 +298,7 @@ def installed(
         asleep: frozenset[str] = frozenset()
         modules: tuple[str, ...] = ()
         if known is not nothing and (live_only or package.libraries or own):
-            own_rules = rules.packages.get(package.name, PackageRules())
+            own_rules = rules.of(package.name)
             roles = linkage(known, locked.target, runtime_major=package.runtime, rules=own_rules).roles
             modules = modules_of(_listing(objects[package.name]))
             asleep = frozenset(

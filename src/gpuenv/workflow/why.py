@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,7 +11,7 @@ from gpuenv.model.architecture import nearest_gpu, parse_gpu
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.locked_graph import LockedGraph
-from gpuenv.model.rules import RUNTIMES, NativeRules, PackageRules
+from gpuenv.model.rules import RUNTIMES, NativeRules
 from gpuenv.model.runtimes import split_soname
 from gpuenv.model.version import normal_name
 from gpuenv.model.why import (
@@ -95,11 +94,7 @@ def _graphs(project: Project, lock: Lock, target: str | None) -> dict[str, Locke
 def _rules(project: Project, lock: Lock) -> NativeRules:
     """The project's rules, with what is known of single packages where the lock's solve asked the shipped table."""
     rules = project.manifest.rules
-    packages = dict(rules.packages)
-    for name, missing in shipped_providers().optional.items() if lock.providers else ():
-        own = packages.get(name, PackageRules())
-        packages[name] = replace(own, missing=(*own.missing, *missing))
-    return replace(rules, packages=packages)
+    return rules.with_known(shipped_providers().optional) if lock.providers else rules
 
 
 class _Known:
