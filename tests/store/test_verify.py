@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from gpuenv.binaries.elf import origin_paths
+from gpuenv.model.holdings import Checked
 from gpuenv.store.marks import damaged_keys, is_damaged, mark, unmark
 from gpuenv.store.mend import mend
 from gpuenv.store.store import Store
 from gpuenv.store.unpack import MTIME
-from gpuenv.store.verify import IN_PLACE, Checked, check_object
+from gpuenv.store.verify import IN_PLACE, check_object
 from tests.support.binaries import library
 from tests.support.wheels import make_wheel
 

@@ -1,13 +1,14 @@
 """The links of views and of `artifacts/`: which lead nowhere; hard links that have to follow an exchanged object."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Inode", "Nowhere", "artifacts", "dead_links", "inodes", "relink"]
+__all__ = ["Inode", "Nowhere", "artifacts", "dead_links", "follow", "inodes"]
 
 _OBJECTS = "/objects/"
 
@@ -37,10 +38,19 @@ def dead_links(folder: Path) -> Iterator[Nowhere]:
                 path = f"{below}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(f"{path}/")
-                elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - thousands of them
+                elif entry.is_symlink() and _is_dead(entry):
                     target = os.readlink(entry.path)  # noqa: PTH115
                     rest = f"/{target}".partition(_OBJECTS)[2]
                     yield Nowhere(path, target, rest.partition("/")[0] or None)
+
+
+def _is_dead(link: os.DirEntry[str]) -> bool:
+    """Where somebody else's directory hides what a link leads to, it is taken to be there."""
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    return False
 
 
 def artifacts(store: Path) -> dict[str, str]:
@@ -65,16 +75,33 @@ def inodes(root: Path) -> dict[Inode, str]:
     return found
 
 
-def relink(view: Path, before: Mapping[Inode, str], root: Path) -> int:
-    """Hard-link to the object now at `root` what is linked to its files from `before`; returns how many were."""
-    changed = 0
+def follow(store: Path, before: Mapping[Inode, str], root: Path) -> None:
+    """Hard-link what views have linked to files from `before` to those of the object that is now at `root`.
+
+    Each link is replaced in one step; a file that the object has no more stays.
+    """
+    if not before:
+        return
+    with contextlib.suppress(FileNotFoundError), os.scandir(store / "views") as views:
+        for view in views:
+            if root.name in _marker(view.path):
+                _follow(view.path, before, root)
+
+
+def _marker(view: str) -> str:
+    try:
+        with open(f"{view}/gpuenv.json", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _follow(view: str, before: Mapping[Inode, str], root: Path) -> None:
     for folder, _, names in os.walk(view):
         for name in names:
             status = os.lstat(f"{folder}/{name}")
-            path = before.get(Inode(status.st_dev, status.st_ino)) if status.st_nlink > 1 else None
+            path = before.get(Inode(status.st_dev, status.st_ino))
             if path is not None and (root / path).is_file():
                 temporary = f"{folder}/.{secrets.token_hex(8)}"
                 os.link(root / path, temporary)
                 os.rename(temporary, f"{folder}/{name}")  # noqa: PTH104
-                changed += 1
-    return changed

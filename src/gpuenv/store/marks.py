@@ -26,7 +26,8 @@ def is_damaged(store: Path, key: str) -> bool:
 def mark(store: Path, key: str) -> None:
     """Say that the object is damaged, so that nobody is given it; raises OSError where the store cannot be written."""
     path = store / "damaged" / key
-    path.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir()
     path.touch()
 
 

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gpuenv.archive.staging import remove_tree
+from gpuenv.model.holdings import Damage
 from gpuenv.store.restate import restate
 from gpuenv.store.survey import digest_of, survey
 from gpuenv.store.tree import TreeFile
 from gpuenv.store.unpack import write_facts
-from gpuenv.store.verify import OWN, Damage
+from gpuenv.store.verify import OWN
 
 __all__ = ["mend"]
 

@@ -133,13 +133,16 @@ class Store:
         if not staged:
             return
         from gpuenv.store.commit import publish, replace, sync_filesystem
+        from gpuenv.store.links import follow, inodes
 
         with self._reported("cannot write to the store"):
             sync_filesystem(self.root)
             for one in staged:
                 final = self.path(one.stored)
                 if not publish(one.directory, final) and (is_damaged(self.root, final.name) or not _is_whole(final)):
+                    before = inodes(final)
                     replace(one.directory, final)
+                    follow(self.root, before, final)
                 unmark(self.root, one.stored.key)
                 self._name_artifact(one)
 

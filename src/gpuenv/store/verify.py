@@ -9,14 +9,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
+from gpuenv.model.holdings import Checked, Damage
 from gpuenv.model.stored import Directory, StoredFile, decode_listing, decode_object
 from gpuenv.store.restate import restate
 from gpuenv.store.survey import CACHE, Found, Survey, digest_of, survey
 from gpuenv.store.tree import TreeFile, tree_hash
 
-__all__ = ["IN_PLACE", "Checked", "Damage", "check_object"]
+__all__ = ["IN_PLACE", "check_object"]
 
 KEY = re.compile(r"[a-z2-7]{32}-[a-z0-9][a-z0-9._-]*-[0-9][^-/]*\Z")
 OWN = ("facts.msgpack", "listing.msgpack")
@@ -25,37 +25,6 @@ IN_PLACE = frozenset({"mode", "added", "bytecode", "facts", "listing"})
 _ELF = b"\x7fELF"
 _HEADER = 16  # bytes: magic, flags, then time and size of the source, or its hash (PEP 552)
 _TAGGED = re.compile(r"(?P<module>[^/]+?)\.[a-z]+-?\d+t?(\.opt-\w+)?\.pyc\Z")
-
-
-class Damage(NamedTuple):
-    """One thing that is not as it has to be.
-
-    object: the key, None for what belongs to none. path: relative to the object ("" for all of it), else to the store.
-    kind: `content`, `size`, `missing`, `added`, `renamed`, `mode`, `type`, `bytecode`, `facts`, `listing`, `name`,
-    `gone` or `link`. mode: with `mode`, the permissions that it has to have.
-    """
-
-    object: str | None
-    path: str
-    problem: str
-    kind: str
-    mode: int = 0
-
-
-class Checked(NamedTuple):
-    """What a look at one object came to. bytes: read; dropped, left: files of bytecode."""
-
-    key: str
-    damaged: tuple[Damage, ...]
-    files: int = 0
-    bytes: int = 0
-    dropped: int = 0
-    left: int = 0
-
-    @property
-    def whole(self) -> bool:
-        """Nothing is wrong that a sync could hand out: bytecode that was dropped is gone."""
-        return all(one.kind == "bytecode" for one in self.damaged)
 
 
 def check_object(

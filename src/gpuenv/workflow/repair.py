@@ -1,0 +1,216 @@
+"""`gpuenv store repair`: what `verify` names is healed in place, or fetched again and exchanged in one step."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from gpuenv.binaries.elf import origin_paths
+from gpuenv.errors import GpuenvError, StoreError
+from gpuenv.index import IndexClient
+from gpuenv.model.holdings import Checked, Damage, Outcome, Repair
+from gpuenv.model.lock import LockedArtifact
+from gpuenv.model.manifest import Index
+from gpuenv.model.version import InvalidVersion, parse_version
+from gpuenv.store.guard import together
+from gpuenv.store.links import artifacts
+from gpuenv.store.marks import mark, unmark
+from gpuenv.store.mend import mend
+from gpuenv.store.store import Store
+from gpuenv.store.verify import IN_PLACE, check_object
+from gpuenv.view.generations import Generation, History, histories
+from gpuenv.view.switch import current
+from gpuenv.workflow.fetch import fetch
+from gpuenv.workflow.materialise import indexes_of, with_logins
+from gpuenv.workflow.project import Project
+from gpuenv.workflow.store import verify, views_of
+
+__all__ = ["repair"]
+
+
+class _Source(NamedTuple):
+    """Where an object can be had from again: its artifact, and the project whose lock names it."""
+
+    artifact: LockedArtifact
+    project: Project
+    indexes: dict[str, Index]
+
+
+def repair(project: Project, wanted: Sequence[str] = ()) -> Repair:
+    """Heal what `verify` names. project: its store is repaired; whose project it is does not matter.
+
+    Raises StoreError where the store cannot be written at all.
+    """
+    found = verify(project.store, project.progress, wanted)
+    if found.damaged and not found.writable:
+        causes = [f"{project.store} cannot be written"]
+        raise StoreError("nothing was repaired", causes=causes, hints=["run it as the user who owns the store"])
+    with together(project.store):
+        work = _Repair(project)
+        outcomes = [work.object(checked) for checked in found.objects if not checked.whole]
+        outcomes += [work.gone(damage) for damage in found.elsewhere if damage.kind == "gone"]
+        outcomes += [work.link(damage) for damage in found.elsewhere if damage.kind == "link"]
+    return Repair(found, tuple(outcomes))
+
+
+class _Repair:
+    """One run: the project that lends its settings, the store, and what its generations know."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._store = Store(project.store)
+        self._digests: dict[str, list[str]] = {}
+        for digest, key in artifacts(project.store).items():
+            self._digests.setdefault(key, []).append(digest)
+        self._histories = histories(project.store)
+
+    def object(self, checked: Checked) -> Outcome:
+        """Heal an object that is there."""
+        root = self._store.objects / checked.key
+        kinds = {damage.kind for damage in checked.damaged}
+        if "name" in kinds:
+            return Outcome(checked.key, "it is nothing that gpuenv made: move it away or delete it")
+        try:
+            if kinds <= IN_PLACE:
+                mend(root, checked.damaged, origin_paths=origin_paths)
+                if self._whole(root):
+                    return Outcome(checked.key)
+            return self._fetched(checked.key)
+        except OSError as error:
+            return Outcome(checked.key, f"{error.strerror}: {error.filename}")
+
+    def gone(self, damage: Damage) -> Outcome:
+        """Bring back an object that views need and that is not there."""
+        return self._fetched(damage.object or "")
+
+    def link(self, damage: Damage) -> Outcome:
+        """A link that leads nowhere: a name of an artifact goes; one of a view may be whole again by now."""
+        path = self._store.root / damage.path
+        if damage.path.startswith("artifacts/"):
+            with suppress(OSError):
+                if not path.exists():
+                    path.unlink()
+            return Outcome(damage.path, None if not path.is_symlink() else "it cannot be removed")
+        if path.exists():
+            return Outcome(damage.path)
+        view = damage.path.split("/")[1]
+        roots = [h.root for h in self._histories if any(g.view.name == view for g in h.generations)]
+        where = f" in {roots[0]}" if roots and roots[0] else ""
+        return Outcome(damage.path, f"{damage.problem}: delete views/{view}, then run `gpuenv sync`{where}")
+
+    def _whole(self, root: Path) -> bool:
+        found = check_object(root, origin_paths=origin_paths, drop=True, advance=lambda _: None)
+        if found.whole:
+            unmark(self._store.root, root.name)
+        return found.whole
+
+    def _fetched(self, key: str) -> Outcome:
+        """Fetch the object's wheel again; the store exchanges the object."""
+        sources = list(self._sources(key))
+        if not sources:
+            return Outcome(key, "no generation's lock says where its wheel came from, and the cache has none")
+        root = self._store.objects / key
+        problem = ""
+        mark(self._store.root, key)  # else the store would answer that it has it
+        for source in sources:
+            try:
+                asyncio.run(self._fetch(source))
+            except GpuenvError as error:
+                problem = ": ".join([error.message, *error.causes[-1:]])
+                continue
+            stored = self._store.find(source.artifact.sha256)
+            if stored is None or stored.key != key or not self._whole(root):
+                problem = f"its wheel {source.artifact.filename} unpacks to something else now"
+                continue
+            return Outcome(key, fetched=True)
+        if not root.exists():
+            unmark(self._store.root, key)
+        return Outcome(key, problem)
+
+    async def _fetch(self, source: _Source) -> None:
+        async with source.project.client() as client:
+            _forget_damaged(client, source.artifact.sha256)
+            await fetch(
+                [source.artifact],
+                store=self._store,
+                client=client,
+                indexes=source.indexes,
+                progress=source.project.progress,
+            )
+
+    # where from
+
+    def _sources(self, key: str) -> Iterator[_Source]:
+        """Every place that is known, those of projects that are still there first."""
+        digests = self._digests_of(key)
+        later = []
+        for history in self._histories:
+            for entry in reversed(history.generations):
+                if any(digest in entry.lock for digest in digests):
+                    for source in self._from_lock(history, entry, digests):
+                        if history.root is not None and (history.root / "pyproject.toml").is_file():
+                            yield source
+                        else:
+                            later.append(source)
+                    break
+        yield from later
+        name, _, version = key.partition("-")[2].rpartition("-")
+        for digest in digests:
+            cached = self._project.client().cached_wheel(digest)
+            if cached is not None:
+                size = cached.stat().st_size
+                artifact = LockedArtifact(cached.name, name, version, None, cached.as_uri(), digest, size)
+                yield _Source(artifact, self._project, {})
+
+    def _digests_of(self, key: str) -> list[str]:
+        """Digests of wheels that unpack to the object: by the names of artifacts, else by what views say."""
+        known = self._digests.get(key, [])
+        if known:
+            return known
+        found: dict[str, None] = {}
+        views = [self._store.root / "views" / name for name in views_of(self._store.root)]
+        entries = [entry.marker for history in self._histories for entry in history.generations]
+        for marker in (*(current(view) or {} for view in views), *entries):
+            packages = marker.get("packages")
+            for name, (version, digest) in packages.items() if isinstance(packages, dict) else ():
+                if key.partition("-")[2] == f"{name}-{_canonical(version)}":
+                    found[digest] = None
+        return list(found)
+
+    def _from_lock(self, history: History, entry: Generation, digests: Sequence[str]) -> Iterator[_Source]:
+        """The artifacts of a generation's lock with one of these digests, as its project would fetch them."""
+        own = self._project
+        at = history.root if history.root is not None else own.root
+        project = Project(at, own.store, own.cache, own.environ, offline=own.offline, progress=own.progress)
+        try:
+            lock = project.decode_lock(entry.lock.encode())
+        except GpuenvError:
+            return
+        wanted = [artifact for artifact in lock.artifacts.values() if artifact.sha256 in digests]
+        try:
+            indexes, wanted = indexes_of(project, lock), with_logins(wanted, project.manifest)
+        except GpuenvError:  # the project is gone, or its manifest is broken: the lock alone knows
+            stated = [index for index in lock.indexes if index.location is not None]
+            indexes = {index.name: Index(index.name, str(index.location), folder=index.folder) for index in stated}
+            indexes |= {index.name: project.default_index for index in lock.indexes if index.location is None}
+        for artifact in wanted:
+            yield _Source(artifact, project, indexes)
+
+
+def _forget_damaged(client: IndexClient, sha256: str) -> None:
+    """Remove the cached wheel if it is not what its name says: the same disk may have damaged it, too."""
+    cached = client.cached_wheel(sha256)
+    if cached is not None:
+        with cached.open("rb") as file:
+            right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        if not right:
+            cached.unlink()
+
+
+def _canonical(version: str) -> str:
+    try:
+        return str(parse_version(version))
+    except InvalidVersion:
+        return version

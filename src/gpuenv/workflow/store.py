@@ -1,0 +1,199 @@
+"""`gpuenv store list` and `verify`: what the store holds and for whom, and whether all of it is as it was unpacked."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+from gpuenv.binaries.elf import origin_paths
+from gpuenv.errors import StoreError, UsageError
+from gpuenv.model.holdings import Checked, Damage, Held, Inventory, Tenant, Verified
+from gpuenv.model.progress import Progress
+from gpuenv.model.stored import decode_object
+from gpuenv.store.guard import together
+from gpuenv.store.links import artifacts, dead_links
+from gpuenv.store.marks import damaged_keys, mark, unmark
+from gpuenv.store.verify import check_object
+from gpuenv.view.generations import histories
+from gpuenv.view.switch import current
+
+__all__ = ["inventory", "named", "verify", "views_of"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_STEP = "verify"
+_AT_ONCE = 8
+
+
+# what is there
+
+
+def inventory(store: Path) -> Inventory:
+    """Everything in the store, from its facts and its generations; reads no file of an object but its facts."""
+    held_by: dict[str, dict[str, None]] = {}
+    tenants: dict[str, tuple[int, set[str], set[str]]] = {}
+    by_digest = artifacts(store)
+    for history in histories(store):
+        project = str(history.root or history.folder.name)
+        count, views, objects = tenants.get(project, (0, set(), set()))
+        for entry in history.generations:
+            views.add(entry.view.name)
+            objects |= _named(entry.marker)
+            objects |= {by_digest[one] for one in _SHA256.findall(entry.lock) if one in by_digest}
+        tenants[project] = (count + len(history.generations), views, objects)
+        for key in objects:
+            held_by.setdefault(key, {})[project] = None
+    linked: dict[str, int] = {}
+    views_here = views_of(store)
+    for markers in views_here.values():
+        for key in markers:
+            linked[key] = linked.get(key, 0) + 1
+    marked = damaged_keys(store)
+    found = [
+        _held(store / "objects" / key, tuple(sorted(held_by.get(key, ()))), linked.get(key, 0), key in marked)
+        for key in _objects(store)
+    ]
+    sizes = {one.key: one.size for one in found}
+    return Inventory(
+        tuple(sorted(found, key=lambda one: (one.name, one.version, one.key))),
+        tuple(_tenant(name, tenants[name], held_by, sizes) for name in sorted(tenants)),
+        len(views_here),
+    )
+
+
+def _held(root: Path, projects: tuple[str, ...], views: int, damaged: bool) -> Held:
+    name, _, version = root.name.partition("-")[2].rpartition("-")
+    try:
+        facts = decode_object((root / "facts.msgpack").read_bytes())
+    except OSError:
+        facts = None
+    return Held(root.name, name, version, facts.size if facts else 0, projects, views, damaged or facts is None)
+
+
+def _tenant(
+    name: str,
+    known: tuple[int, set[str], set[str]],
+    held_by: Mapping[str, Mapping[str, None]],
+    sizes: Mapping[str, int],
+) -> Tenant:
+    generations, views, keys = known
+    here = keys & sizes.keys()
+    own = sum(sizes[key] for key in here if len(held_by[key]) == 1)
+    return Tenant(name, generations, len(views), len(here), own, sum(sizes[key] for key in here) - own)
+
+
+def _objects(store: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(store / "objects"))  # noqa: PTH208 - names are enough
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError("cannot read the store", causes=[f"{error.strerror}: {error.filename}"]) from error
+
+
+def views_of(store: Path) -> dict[str, frozenset[str]]:
+    """Every view's name, with the keys of the objects that it says it holds."""
+    try:
+        names = sorted(os.listdir(store / "views"))  # noqa: PTH208
+    except FileNotFoundError:
+        return {}
+    return {name: _named(current(store / "views" / name) or {}) for name in names}
+
+
+def _named(marker: Mapping[str, object]) -> frozenset[str]:
+    objects = marker.get("objects")
+    return frozenset(map(str, objects)) if isinstance(objects, list) else frozenset()
+
+
+# is it whole
+
+
+def verify(store: Path, progress: Progress, wanted: Sequence[str] = ()) -> Verified:
+    """Read every byte of every object, or of those wanted, and follow every link; name what is not as it has to be.
+
+    Where the store can be written, damaged objects are marked, so that sync fetches them again, and bytecode that
+    nothing vouches for is dropped. wanted: as `named` has it.
+    """
+    keys = named(store, wanted) if wanted else _objects(store)
+    writable = (store / "objects").is_dir() and os.access(store, os.W_OK, effective_ids=True)
+    with together(store) if writable else nullcontext():
+        checked = _check(store, keys, progress, drop=writable)
+        views = views_of(store) if not wanted else {}
+        elsewhere = tuple(_elsewhere(store, views)) if not wanted else ()
+        writable = writable and _remember(store, checked)
+    return Verified(checked, elsewhere, len(views), writable)
+
+
+def named(store: Path, wanted: Iterable[str]) -> list[str]:
+    """The keys of objects by key, beginning of a key, `name`, `name-version` or a path; raises UsageError."""
+    here = _objects(store)
+    found: dict[str, None] = {}
+    for text in wanted:
+        word = text.rstrip("/").rpartition("/")[2]
+        rest = {key: key.partition("-")[2] for key in here}
+        matching = [key for key in here if key.startswith(word) or word in (rest[key], rest[key].rpartition("-")[0])]
+        if not word or not matching:
+            raise UsageError(f"the store has no object `{text}`", hints=["gpuenv store list"])
+        found |= dict.fromkeys(matching)
+    return list(found)
+
+
+def _check(store: Path, keys: Sequence[str], progress: Progress, *, drop: bool) -> tuple[Checked, ...]:
+    sizes = {key: _held(store / "objects" / key, (), 0, False).size for key in keys}
+
+    def check(key: str) -> Checked | None:
+        root = store / "objects" / key
+        try:
+            return check_object(
+                root, origin_paths=origin_paths, drop=drop, advance=lambda read: progress.advance(_STEP, read)
+            )
+        except FileNotFoundError:
+            if not os.path.lexists(root):
+                return None  # somebody collected garbage meanwhile
+            raise
+
+    progress.begin(_STEP, sum(sizes.values()))
+    try:
+        # the largest first: the others are done while it is read
+        with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+            found = list(pool.map(check, sorted(keys, key=lambda key: -sizes[key])))
+    except OSError as error:
+        raise StoreError("cannot read the store", causes=[f"{error.strerror}: {error.filename}"]) from error
+    finally:
+        progress.end(_STEP)
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.key))
+
+
+def _elsewhere(store: Path, views: Mapping[str, frozenset[str]]) -> Iterator[Damage]:
+    """Links that lead nowhere. An object that is gone is named once, not link by link."""
+    here = frozenset(_objects(store))
+    gone: dict[str, list[str]] = {}
+    dead: list[Damage] = []
+    for name, objects in views.items():
+        into = {key for key in objects if key not in here}
+        for link in dead_links(store / "views" / name):
+            if link.key is not None and link.key not in here:
+                into.add(link.key)
+            else:
+                problem = f"leads to {link.target}, which is not there"
+                dead.append(Damage(None, f"views/{name}/{link.path}", problem, "link"))
+        for key in into:
+            gone.setdefault(key, []).append(name)
+    for key, names in sorted(gone.items()):
+        need = "a view needs" if len(names) == 1 else f"{len(names)} views need"
+        yield Damage(key, "", f"is gone, and {need} it", "gone")
+    yield from dead
+    for digest, key in sorted(artifacts(store).items()):
+        if key not in here and key not in gone:
+            yield Damage(None, f"artifacts/{digest}", f"leads to {key}, which is not there", "link")
+
+
+def _remember(store: Path, checked: Iterable[Checked]) -> bool:
+    """Leave marks for `sync`, take old ones away; False where the store does not let us."""
+    try:
+        for one in checked:
+            (unmark if one.whole else mark)(store, one.key)
+    except OSError:
+        return False
+    return True
