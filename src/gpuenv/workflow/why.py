@@ -11,7 +11,7 @@ from gpuenv.model.architecture import nearest_gpu, parse_gpu
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.locked_graph import LockedGraph
-from gpuenv.model.rules import RUNTIMES, NativeRules
+from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import split_soname
 from gpuenv.model.version import normal_name
 from gpuenv.model.why import (
@@ -80,7 +80,7 @@ def _graphs(project: Project, lock: Lock, target: str | None) -> dict[str, Locke
     if target is not None and target not in lock.targets:
         near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)
         raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
-    rules, known = _rules(project, lock), _Known(project)
+    rules, known = project.manifest.rules.with_known(shipped_providers().optional), _Known(project)
     graphs = {}
     for name in [target] if target is not None else sorted(lock.targets):
         locked = lock.targets[name]
@@ -89,12 +89,6 @@ def _graphs(project: Project, lock: Lock, target: str | None) -> dict[str, Locke
         facts = {package: found for package, found in at_hand.items() if found is not None}
         graphs[name] = LockedGraph(locked, artifacts, facts, rules, project.manifest.name)
     return graphs
-
-
-def _rules(project: Project, lock: Lock) -> NativeRules:
-    """The project's rules, with what is known of single packages where the lock's solve asked the shipped table."""
-    rules = project.manifest.rules
-    return rules.with_known(shipped_providers().optional) if lock.providers else rules
 
 
 class _Known:
