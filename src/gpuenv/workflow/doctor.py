@@ -132,7 +132,8 @@ def _machine(patient: _Patient) -> Iterator[Check]:
         yield Check("machine", wanted.what, by, wanted.lack is None, wanted.lack or wanted.has)
     if target.rocm:
         has = f"ROCm {patient.machine.rocm}" if patient.machine.rocm else "none"
-        detail = f"wheels bring it; installed for the whole machine: {has}"
+        who = "wheels or `host-libraries` bring" if target.host_libraries else "wheels bring"
+        detail = f"{who} it; installed for the whole machine: {has}"
         yield Check("machine", f"ROCm {target.rocm}", f"target {target.name}", True, detail)
     found = find_interpreters(patient.project.environ, patient.project.cache)
     try:

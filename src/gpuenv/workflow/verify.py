@@ -371,9 +371,14 @@ def _missing(versions: Sequence[str], path: Path) -> tuple[str, ...]:
 
 
 def warnings(judged: Iterable[Judged]) -> tuple[str, ...]:
-    """A line for each demand that the machine does not meet."""
-    return tuple(
-        f"{one.asked.who} needs {one.asked.demand.soname} of the machine, which {one.lack} ({one.asked.demand.by})"
-        for one in judged
-        if one.lack
-    )
+    """A line for the demands of each package that the machine does not meet, as far as it lacks the same."""
+    lacking: dict[tuple[str, str], list[HostDemand]] = {}
+    for one in judged:
+        if one.lack:
+            lacking.setdefault((one.asked.who, one.lack), []).append(one.asked.demand)
+    lines = []
+    for (who, lack), demands in lacking.items():
+        sonames, first = ", ".join(demand.soname for demand in demands), demands[0].by
+        others = " and others" if any(demand.by != first for demand in demands) else ""
+        lines.append(f"{who} needs {sonames} of the machine, which {lack} ({first}{others})")
+    return tuple(lines)
