@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_tree", "staging", "sweep"]
+__all__ = ["DAY", "remove_tree", "staging", "sweep"]
 
 DAY = 86400.0
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -52,16 +52,16 @@ def _claim(tmp: Path) -> tuple[Path, int]:
         os.close(fd)
 
 
-def sweep(tmp: Path, *, now: float | None = None) -> tuple[str, ...]:
-    """Remove what killed runs left in `tmp`; return the names removed."""
+def sweep(tmp: Path, *, now: float | None = None, remove: bool = True) -> tuple[str, ...]:
+    """Remove what killed runs left in `tmp`, or only look; return its names."""
     now = time.time() if now is None else now
     with contextlib.suppress(FileNotFoundError):
         names = sorted({entry.name.removesuffix(".lock") for entry in os.scandir(tmp)})
-        return tuple(name for name in names if _sweep_one(tmp / name, now))
+        return tuple(name for name in names if _sweep_one(tmp / name, now, remove))
     return ()
 
 
-def _sweep_one(directory: Path, now: float) -> bool:
+def _sweep_one(directory: Path, now: float, remove: bool) -> bool:
     lock = directory.with_name(f"{directory.name}.lock")
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
@@ -72,8 +72,9 @@ def _sweep_one(directory: Path, now: float) -> bool:
     try:
         if not _abandoned(fd, directory, now):
             return False
-        remove_tree(directory)
-        _forget(lock)
+        if remove:
+            remove_tree(directory)
+            _forget(lock)
         return True
     finally:
         if fd is not None:

@@ -8,6 +8,7 @@ from gpuenv.cli import options as o
 from gpuenv.cli.common import Session, command
 from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
+from gpuenv.cli.generations import generations, rollback
 from gpuenv.cli.inspect import inspect
 from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
@@ -43,6 +44,8 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    command(app, "generations", generations)
+    command(app, "rollback", rollback)
     app.add_typer(store)
     command(app, "facts", facts)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gpuenv.errors import Occupied, StoreError
 
-__all__ = ["MARKER", "current", "current_view", "refuse_foreign", "switch"]
+__all__ = ["MARKER", "current", "current_view", "linked_view", "refuse_foreign", "switch"]
 
 MARKER = "gpuenv.json"
 _VIEW = re.compile(r".*/views/[0-9a-f]{32}-[^/]+/?\Z")
@@ -25,11 +25,16 @@ def current(venv: Path) -> dict[str, object] | None:
 
 def current_view(venv: Path) -> Path | None:
     """The view that `venv` points at, None where it is no link of ours or leads nowhere."""
+    return linked_view(venv) if current(venv) is not None else None
+
+
+def linked_view(venv: Path) -> Path | None:
+    """The view that `venv` points at, perhaps gone; None where it is no link of ours."""
     try:
         target = os.readlink(venv)  # noqa: PTH115
     except OSError:
         return None
-    return Path(target) if _VIEW.match(target) and current(venv) is not None else None
+    return Path(target) if _VIEW.match(target) else None
 
 
 def switch(venv: Path, view: Path) -> bool:

@@ -25,7 +25,7 @@ from gpuenv.workflow.select import Selected
 if TYPE_CHECKING:
     from gpuenv.workflow.verify import NativeReader
 
-__all__ = ["Made", "Wanted", "materialise"]
+__all__ = ["Made", "Wanted", "built", "indexes_of", "materialise", "with_logins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,25 @@ def materialise(
     wheel is not what the lock relies on. warnings: what the marker of the view holds besides those that come up here.
     """
     refuse_foreign(project.venv)  # before the downloads, not after them
+    view, found = built(project, store, lock, wanted, plan, marker, warnings)
+    record_generation(project.store, project=project.root, name=project.manifest.name, view=view, lock=lock_text)
+    return Made(view, switch(project.venv, view), found)
+
+
+def built(
+    project: Project,
+    store: Store,
+    lock: Lock,
+    wanted: Wanted,
+    plan: Plan,
+    marker: Mapping[str, object],
+    warnings: tuple[str, ...] = (),
+) -> tuple[Path, tuple[str, ...]]:
+    """The first half of `materialise`: the view, which nothing names yet, and the warnings that came up."""
     checked = _checked(project, store, lock, wanted, plan)
     found = (*_slips(_object(store, artifact) for artifact in wanted.artifacts.values()), *checked.warnings)
     marker = {**marker, "warnings": [*warnings, *found]}
-    view = build_view(_view_plan(project, store, wanted, marker, checked))
-    record_generation(project.store, project=project.root, name=project.manifest.name, view=view, lock=lock_text)
-    return Made(view, switch(project.venv, view), found)
+    return build_view(_view_plan(project, store, wanted, marker, checked)), found
 
 
 def _slips(objects: Iterable[StoredObject]) -> Iterator[str]:
@@ -126,8 +139,8 @@ def _fetch(project: Project, store: Store, lock: Lock, plan: Plan, reader: "Nati
 
     async def run() -> None:
         async with project.client() as client:
-            indexes = _indexes(project, lock)
-            artifacts = _with_logins(plan.fetch, project.manifest)
+            indexes = indexes_of(project, lock)
+            artifacts = with_logins(plan.fetch, project.manifest)
             await fetch(
                 artifacts,
                 store=store,
@@ -140,7 +153,7 @@ def _fetch(project: Project, store: Store, lock: Lock, plan: Plan, reader: "Nati
     asyncio.run(run())
 
 
-def _indexes(project: Project, lock: Lock) -> dict[str, Index]:
+def indexes_of(project: Project, lock: Lock) -> dict[str, Index]:
     """The lock's indexes as this machine reaches them: the manifest's own (with credentials), else the lock's."""
     stated = {index.name: index for index in project.manifest.indexes}
     found = {}
@@ -152,7 +165,7 @@ def _indexes(project: Project, lock: Lock) -> dict[str, Index]:
     return found
 
 
-def _with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list[LockedArtifact]:
+def with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list[LockedArtifact]:
     """The artifacts; direct URLs with the credentials that the manifest has for them and the lock has not."""
     requirements = [manifest.dependencies, manifest.overrides]
     for tables in (manifest.extras, manifest.groups, manifest.target_dependencies):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpuenv import __version__
 from gpuenv.errors import StaleLock, UsageError
 from gpuenv.host.fingerprint import fingerprint
+from gpuenv.store.marks import damaged_keys
 from gpuenv.view.switch import current, current_view
 from gpuenv.workflow.lock import LockMode, LockResult, check, known_fresh
 from gpuenv.workflow.lock import lock as run_lock
@@ -74,7 +75,12 @@ def sync(
     digest = _digest(project, data, asked)
     if (done := _nothing_to_do(project, digest)) and not dry_run:
         return done
-    return _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
+    from contextlib import nullcontext
+
+    from gpuenv.store.guard import together
+
+    with nullcontext() if dry_run else together(project.store):
+        return _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
 
 
 def up_to_date(project: Project, asked: Asked) -> SyncResult | None:
@@ -104,6 +110,9 @@ def _nothing_to_do(project: Project, digest: str) -> SyncResult | None:
     marker = current(project.venv)
     view = current_view(project.venv)
     if marker is None or view is None or marker.get("asked") != digest or not (view / "bin" / "python").exists():
+        return None
+    objects = marker.get("objects")
+    if not damaged_keys(project.store).isdisjoint(objects if isinstance(objects, list) else ()):
         return None
     packages = marker.get("packages")
     return SyncResult(
