@@ -33,6 +33,7 @@ class _Telling:
     def __init__(self, found: Found) -> None:
         self._provider = found.provider
         self._failures = found.failures
+        self._causes: dict[Candidate, str | None] = {}
         self._tried: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in found.failures:
             if candidate.key.kind is Kind.DISTRIBUTION:
@@ -45,7 +46,7 @@ class _Telling:
 
     def newer(self, chosen: Candidate) -> Iterator[Refusal]:
         """The releases of a chosen one's name that are newer, newest first; builds of one version count as one."""
-        told = dict(self._refusals(chosen.key.name, self._needs[chosen.key], set()))
+        told = dict(self._refusals(chosen.key.name, self._needs[chosen.key]))
         seen = {_public(chosen.text)}
         for version in sorted(told, key=parse_version, reverse=True):
             public = _public(version)
@@ -53,30 +54,37 @@ class _Telling:
                 seen.add(public)
                 yield Refusal(version, told[version])
 
-    def _refusals(self, name: str, needs: Iterable[Need], above: set[str]) -> Iterator[tuple[str, str]]:
-        """The versions that needs admit, with the reason. above: the names whose failure this is to explain."""
+    def _refusals(self, name: str, needs: Iterable[Need]) -> Iterator[tuple[str, str]]:
+        """The versions that needs admit, with the reason."""
         specifiers = [one for one in self._provider.specifiers(name, needs) if one]
         offers = self._provider.offers(name)
         for release, reason in offers.known_refusals(specifiers):
             if any(self._provider.natives.refused(wheel, reason) for wheel in release.wheels):
                 yield release.version, reason
         for candidate in self._tried[name]:
-            if all(admits(specifier, candidate.text) for specifier in specifiers):
-                for cause in self._cause(candidate, {*above, name}):
-                    yield candidate.text, cause
+            admitted = all(admits(specifier, candidate.text) for specifier in specifiers)
+            if admitted and (cause := self._cause(candidate)):
+                yield candidate.text, cause
 
-    def _cause(self, candidate: Candidate, above: set[str]) -> Iterator[str]:
-        """The newest release that a candidate failed for, in words; nothing where binaries are not the reason."""
+    def _cause(self, candidate: Candidate) -> str | None:
+        """The newest release that a candidate failed for, in words; None where binaries are not the reason."""
+        if candidate not in self._causes:
+            self._causes[candidate] = None  # what failed for its own failure has no other reason
+            self._causes[candidate] = self._told(candidate)
+        return self._causes[candidate]
+
+    def _told(self, candidate: Candidate) -> str | None:
         failed = self._failures[candidate]
         key = failed[0].key
-        if key.kind is not Kind.DISTRIBUTION or key.name in above or any(need.url for need in failed):
-            return
-        told = dict(self._refusals(key.name, failed, above))
-        if told:
-            version = max(told, key=parse_version)
-            stated = {need.key.base for need in self._provider.seen_dependencies().get(candidate, ())}
-            how = "" if key.base in stated else " indirectly"
-            yield f"requires {key.name}{how}, and {key.name} {version} {told[version]}"
+        if key.kind is not Kind.DISTRIBUTION or any(need.url for need in failed):
+            return None
+        told = dict(self._refusals(key.name, failed))
+        if not told:
+            return None
+        version = max(told, key=parse_version)
+        stated = {need.key.base for need in self._provider.seen_dependencies().get(candidate, ())}
+        how = "" if key.base in stated else " indirectly"
+        return f"requires {key.name}{how}, and {key.name} {version} {told[version]}"
 
 
 def _public(version: str) -> Version:
