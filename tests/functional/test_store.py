@@ -131,7 +131,8 @@ def test_verify_names_and_marks(synced: Made) -> None:
     assert damage_of(synced) == [expected]
     shown = synced.run("store", "verify", rc=1)
     assert shown.out.splitlines()[:2] == [f"{key} is damaged", f"  {expected['path']} {expected['problem']}"]
-    assert shown.err == "hint: gpuenv store repair\n"
+    assert shown.out.endswith("1 damaged\n`gpuenv store repair` heals what can be healed\n")
+    assert shown.err == ""
     assert [one.name for one in (synced.store / "damaged").iterdir()] == [key]
     assert synced.run("store", "list", "--json").json["objects"][0]["damaged"]
     assert damage_of(synced, "beta") == []

@@ -64,6 +64,8 @@ def verify_page(found: Verified) -> str:
     """What is damaged, object by object, and how much was looked at."""
     dropped, left = _bytecode(found)
     lines = [*_damages(found.damaged), _looked_at(found)]
+    if found.writable and any(one.kind != "bytecode" for one in found.damaged):
+        lines.append("`gpuenv store repair` heals what can be healed")
     if dropped:
         lines.append(f"dropped {_count(dropped, 'file')} of bytecode: Python makes it again")
     if not found.writable and any(not one.whole for one in found.objects):
