@@ -515,7 +515,7 @@ def test_killed_at_any_step(shelf: Shelf) -> None:
         assert snapshot(copy / "views" / view.name) == kept
         assert [path for path in copy.glob("artifacts/*") if not path.exists()] == []
         assert [path for path in copy.glob("views/*/lib/*") if not path.exists()] == []
-        assert [path for path in copy.glob("projects/*/*/view") if not path.exists()] == []
+        assert [path for path in copy.glob("projects/*/*/*") if not path.exists()] == []
         collect(copy, older_than=0, waiting=pytest.fail)
         finished = Shelf(shelf.base)
         finished.root = copy
