@@ -85,6 +85,8 @@ class Natives:
         self._sonames: dict[Key, Wanted] = {}
         self._candidates: dict[Key, tuple[Candidate, ...]] = {}
         self._kinds: dict[tuple[str, str], Candidate] = {}
+        # distributions of which a wheel with device code was looked at
+        self._with_code: set[str] = set()
         self.looked_at: set[str] = set()
         self.asked_who_provides = False
 
@@ -102,6 +104,8 @@ class Natives:
         if not self._policy_reads(wheel):
             return Judgement()
         facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel.filename)
+        if any(found.device_code for found in facts.objects):
+            self._with_code.add(name)
         if refusal := level_refusal(facts, target, self._rules(name)):
             return Judgement(refusal, facts=facts)
         found: dict[tuple[object, ...], Way] = {}
@@ -128,10 +132,16 @@ class Natives:
         return known
 
     def _policy_reads(self, wheel: WheelFile) -> bool:
-        """Does the policy ask for the wheel's facts? What happens to be known has no say in it."""
+        """Does the policy ask for the wheel's facts? What happens to be known has no say in it.
+
+        A wheel for any machine has no binaries, unless others of its distribution, which were tried before, carry
+        device code.
+        """
         scan, target = self._task.rules.scan, self._task.target
-        if scan is Scan.NONE or not is_native(wheel):
+        if scan is Scan.NONE:
             return False
+        if not is_native(wheel):  # bitsandbytes up to 0.42 called itself a wheel for any machine
+            return bool(target.gpu) and distribution_of(wheel.filename) in self._with_code
         if scan is Scan.ALL:
             return target.platform.startswith("linux-")
         return bool(target.gpu or target.gpu_code == "forbid") and self._matters(wheel)
