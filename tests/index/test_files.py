@@ -84,6 +84,21 @@ def test_whole_wheel_is_the_last_step(server: SimpleServer, tmp_path: Path, brok
     assert len(server.requests) == asked
 
 
+def test_a_kept_wheel_is_hashed_before_it_is_handed_out(server: SimpleServer, tmp_path: Path) -> None:
+    """A wheel that rotted in the cache, or was changed there, is removed and fetched again."""
+    path = big_wheel(tmp_path)
+    server.sizes = server.ranges = False
+    server.add(path, metadata=False)
+    metadata(tmp_path, server, offered(server, tmp_path))
+    client = IndexClient(cache_dir=tmp_path / "cache", project_dir=tmp_path)
+    kept = client.cached_wheel(sha256(path))
+    assert kept
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    assert client.cached_wheel(sha256(path)) is None
+    assert not kept.exists()
+
+
 def test_promised_metadata_that_is_missing_is_no_end(server: SimpleServer, tmp_path: Path) -> None:
     """An index that promises a metadata file and has none makes the ladder go on."""
     server.add(big_wheel(tmp_path), metadata=False, core_metadata=True)

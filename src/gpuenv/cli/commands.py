@@ -200,7 +200,7 @@ def _tell_lock(session: Session, project: Project, result: LockResult, *, dry_ru
     _tell_passed_over(session, result)
 
 
-def _tell_passed_over(session: Session, result: LockResult) -> None:
+def _tell_passed_over(session: Session, result: LockResult | SyncResult) -> None:
     if result.passed_over:
         from gpuenv.report.difference import passed_over
 
@@ -212,6 +212,7 @@ def _tell_sync(session: Session, result: SyncResult, *, dry_run: bool = False) -
     from gpuenv.report.plan import sync_summary
 
     session.warn(result.warnings)
+    _tell_passed_over(session, result)
     session.say(sync_summary(result.target, result.packages, result.changed, result.plan, dry_run=dry_run))
 
 

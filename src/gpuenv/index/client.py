@@ -1,5 +1,6 @@
 """The client: pages, metadata and files of every index, each asked for once, however many want it."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -114,6 +115,12 @@ class IndexClient:
         return await self._entered.locate(name, filename, sha256, index)
 
     def cached_wheel(self, sha256: str) -> Path | None:
-        """A wheel that metadata() or direct() had to download whole."""
+        """A wheel that metadata() or direct() had to download whole, hashed again: a damaged one is removed."""
         path = self._cache_dir / "wheels-v1" / f"{sha256}.whl"
-        return path if sha256 and path.is_file() else None
+        if not sha256 or not path.is_file():
+            return None
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                return path
+        path.unlink(missing_ok=True)
+        return None

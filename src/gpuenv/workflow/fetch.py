@@ -131,7 +131,8 @@ class _Fetch:
                 return None
             self._progress.begin(artifact.filename, artifact.size)
             try:
-                return self._client.cached_wheel(artifact.sha256) or await self._download(artifact, folder)
+                cached = await asyncio.to_thread(self._client.cached_wheel, artifact.sha256)
+                return cached or await self._download(artifact, folder)
             finally:
                 self._progress.end(artifact.filename)
 

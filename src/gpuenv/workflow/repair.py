@@ -1,7 +1,6 @@
 """`gpuenv store repair`: what `verify` names is healed in place, or fetched again and exchanged in one step."""
 
 import asyncio
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import NamedTuple
 
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import GpuenvError, StoreError
-from gpuenv.index import IndexClient
 from gpuenv.model.holdings import Checked, Damage, Outcome, Repair
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
@@ -131,7 +129,6 @@ class _Repair:
 
     async def _fetch(self, source: _Source) -> None:
         async with source.project.client() as client:
-            _forget_damaged(client, source.artifact.sha256)
             await fetch(
                 [source.artifact],
                 store=self._store,
@@ -197,16 +194,6 @@ class _Repair:
             indexes |= {index.name: project.default_index for index in lock.indexes if index.location is None}
         for artifact in wanted:
             yield _Source(artifact, project, indexes)
-
-
-def _forget_damaged(client: IndexClient, sha256: str) -> None:
-    """Remove the cached wheel if it is not what its name says: the same disk may have damaged it, too."""
-    cached = client.cached_wheel(sha256)
-    if cached is not None:
-        with cached.open("rb") as file:
-            right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
-        if not right:
-            cached.unlink()
 
 
 def _canonical(version: str) -> str:

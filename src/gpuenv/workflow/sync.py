@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpuenv import __version__
@@ -19,7 +20,7 @@ from gpuenv.workflow.project import Project
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gpuenv.model.answer import Conflict
+    from gpuenv.model.answer import Conflict, PassedOver
     from gpuenv.model.manifest import Manifest
     from gpuenv.model.plan import Plan
 
@@ -49,7 +50,10 @@ class Asked(NamedTuple):
 
 
 class SyncResult(NamedTuple):
-    """What a sync came to. plan is None where a glance was enough to see that there is nothing to do."""
+    """What a sync came to. plan is None where a glance was enough to see that there is nothing to do.
+
+    passed_over: of the lock that it made, as `LockResult` has it.
+    """
 
     target: str
     environment: str
@@ -58,6 +62,7 @@ class SyncResult(NamedTuple):
     plan: "Plan | None" = None
     packages: int = 0
     warnings: tuple[str, ...] = ()
+    passed_over: "Mapping[str, tuple[PassedOver, ...]]" = MappingProxyType({})
 
 
 def sync(
@@ -65,11 +70,12 @@ def sync(
 ) -> "SyncResult | Conflict":
     """Make `.venv` hold exactly what the lock says for this machine's target."""
     lock_warnings: tuple[str, ...] = ()
+    passed_over: Mapping[str, tuple[PassedOver, ...]] = MappingProxyType({})
     if use is LockUse.REFRESH:
         answer = run_lock(project, mode=LockMode.DRY_RUN if dry_run else LockMode.WRITE)
         if not isinstance(answer, LockResult):
             return answer
-        data, lock_warnings = answer.data, answer.warnings
+        data, lock_warnings, passed_over = answer.data, answer.warnings, answer.passed_over
     else:
         data = _lock_as_it_is(project, use)
     digest = _digest(project, data, asked)
@@ -80,7 +86,8 @@ def sync(
     from gpuenv.store.guard import together
 
     with nullcontext() if dry_run else together(project.store):
-        return _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
+        result = _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
+        return result._replace(passed_over=passed_over)
 
 
 def up_to_date(project: Project, asked: Asked) -> SyncResult | None:
