@@ -188,7 +188,7 @@ def test_two_projects_at_once(project: Project) -> None:
 
 
 def test_killed_at_any_moment(project: Project) -> None:
-    """SIGKILL at whatever moment: the environment before works until the switch, and the next sync succeeds."""
+    """SIGKILL at whatever moment: the environment before works until the switch, the next sync succeeds, gc tidies."""
     generator = random.Random(os.getpid())  # noqa: S311 - moments, not secrets
     project.offer("old")
     project.write(["old"])
@@ -220,7 +220,9 @@ def test_killed_at_any_moment(project: Project) -> None:
     assert killed
     assert sorted(path.name for path in project.root.iterdir()) == [".venv", "gpuenv.lock", "pyproject.toml"]
     assert list((project.store / "tmp").iterdir()) == []
+    project.run("store", "gc")  # who was killed between publishing and tidying left a download
     assert list((project.store / "downloads").iterdir()) == []
+    assert project.installed() == wanted
 
 
 def test_interrupted_by_the_user(project: Project) -> None:

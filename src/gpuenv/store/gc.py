@@ -61,8 +61,8 @@ class User(NamedTuple):
 def find_garbage(root: Path, *, objects: Set[str], views: Set[str], generations: Iterable[Path], now: float) -> Garbage:
     """Everything but these objects and views, by name; generations are passed on.
 
-    Downloads and what is in `tmp/` go if they are abandoned: untouched for a day, or their process is gone. What does
-    not look like gpuenv's own stays. Raises StoreError if an area of the store is a link to elsewhere.
+    Downloads and what is in `tmp/` go if they are abandoned: untouched for a day, or their process is gone; downloads
+    also if the store has what they became. What does not look like gpuenv's own stays. Raises StoreError if an area of the store is a link to elsewhere.
     """
     for area in _AREAS:
         if (root / area).is_symlink():
@@ -73,7 +73,11 @@ def find_garbage(root: Path, *, objects: Set[str], views: Set[str], generations:
         views=tuple(path for path in _listed(root / "views", _VIEW) if path.name not in views),
         artifacts=tuple(path for path in _listed(root / "artifacts", _ARTIFACT) if _object_of(path) not in objects),
         objects=tuple(path for path in _listed(root / "objects", _OBJECT) if path.name not in objects),
-        downloads=tuple(path for path in _listed(root / "downloads") if now - path.lstat().st_mtime > DAY),
+        downloads=tuple(
+            path
+            for path in _listed(root / "downloads")
+            if now - path.lstat().st_mtime > DAY or (root / "artifacts" / path.name).is_symlink()
+        ),
         leftovers=(
             *(root / "tmp" / name for name in sweep(root / "tmp", now=now, remove=False)),
             *_listed(root / "trash"),
