@@ -62,7 +62,8 @@ def find_garbage(root: Path, *, objects: Set[str], views: Set[str], generations:
     """Everything but these objects and views, by name; generations are passed on.
 
     Downloads and what is in `tmp/` go if they are abandoned: untouched for a day, or their process is gone; downloads
-    also if the store has what they became. What does not look like gpuenv's own stays. Raises StoreError if an area of the store is a link to elsewhere.
+    also if the store has what they became. What does not look like gpuenv's own stays. Raises StoreError if an area of
+    the store is a link to elsewhere.
     """
     for area in _AREAS:
         if (root / area).is_symlink():
