@@ -27,14 +27,14 @@ NO_TORCH = "overrides = [\"torch; python_version < '3'\"]\n"
 
 @pytest.fixture
 def gpu(project: Make) -> Make:
-    """Make a project with targets: `gpu("torch", h100=H100, settings='…')`, for this Python and glibc 2.35."""
+    """Make a project with targets: `gpu("torch", h100=H100, settings='…')`, for glibc 2.35."""
 
-    def make(*dependencies: str, settings: str = "", **targets: str) -> Project:
+    def make(*dependencies: str, settings: str = "", python: str = "3.12", **targets: str) -> Project:
         here = project()
         head = f'[project]\nname = "live"\nversion = "1"\ndependencies = {json.dumps(dependencies)}\n'
         tables = [f'[tool.gpuenv.targets.{name}]\nglibc = "2.35"\n{text}' for name, text in targets.items()]
         (here.root / "pyproject.toml").write_text(
-            "\n".join([head, f'[tool.gpuenv]\npython = "{PYTHON}"\n{settings}', *tables])
+            "\n".join([head, f'[tool.gpuenv]\npython = "{python}"\n{settings}', *tables])
         )
         return here
 
@@ -173,7 +173,7 @@ def test_smoke_onnxruntime_is_completed(gpu: Make) -> None:
 @needs_compiler
 def test_completed_onnxruntime_loads(gpu: Make, tmp_path: Path) -> None:
     """In the environment the CUDA provider of onnxruntime finds the libraries of CUDA that its metadata forgets."""
-    here = gpu("onnxruntime-gpu", h100=H100)
+    here = gpu("onnxruntime-gpu", python=PYTHON, h100=H100)
     here.json("sync", "--target", "h100", "--python", sys.executable)
     driver = compile_library(tmp_path / "libcuda.so.1", "")  # stands for the driver's own
     program = (
