@@ -1,6 +1,7 @@
 """`gpuenv lock`: the file it writes, when it writes nothing, what it keeps."""
 
 import datetime
+import time
 from collections.abc import Callable
 
 import pytest
@@ -447,6 +448,7 @@ def test_exclude_newer_as_a_span_is_measured_once(project: Project) -> None:
     project.run("lock")
     assert versions(project) == {"alpha": "1.0", "beta": "1.0"}
     assert decode(project.lock.read_text()).exclude_newer == first
+    time.sleep(1)  # instants are whole seconds
     project.run("lock", "--upgrade")
     assert str(decode(project.lock.read_text()).exclude_newer) > first
 
