@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage
-from gpuenv.model.target import Target
+from gpuenv.model.target import stated
 from gpuenv.toml.write import Value, inline, key, quote
 
-__all__ = ["VERSION", "encode", "facts_of"]
+__all__ = ["VERSION", "encode"]
 
 VERSION = 1
 
@@ -18,28 +18,6 @@ def encode(lock: Lock) -> str:
     """The text of gpuenv.lock."""
     bases = {index.name: _base(index, lock.artifacts.values()) for index in lock.indexes}
     return "\n".join([*_head(lock), *_indexes(lock, bases), *_artifacts(lock, bases), *_targets(lock)]) + "\n"
-
-
-def facts_of(target: Target) -> dict[str, Value]:
-    """What the manifest says of a target, as TOML, without what it leaves open."""
-    fallback = target.cpu_fallback
-    facts: dict[str, Value | None] = {
-        "platform": target.platform,
-        "python": target.python,
-        "glibc": target.glibc,
-        "musl": target.musl,
-        "macos": target.macos,
-        "gpu": list(target.gpu) or None,
-        "cuda": target.cuda,
-        "driver": target.driver,
-        "rocm": target.rocm,
-        "cpu": target.cpu,
-        "cpu-fallback": list(fallback) if isinstance(fallback, tuple) else fallback or None,
-        "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
-        "ptx": None if target.ptx else False,
-        "host-libraries": list(target.host_libraries) or None,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _head(lock: Lock) -> Iterator[str]:
@@ -99,8 +77,7 @@ def _targets(lock: Lock) -> Iterator[str]:
     for target, locked in sorted(lock.targets.items()):
         yield ""
         yield f"[targets.{key(target)}]"
-        for fact, value in facts_of(locked.target).items():
-            yield f"{fact} = {inline(value)}"
+        yield from (f"{fact} = {inline(value)}" for fact, value in stated(locked.target).items())
         yield f"environment = {quote(lock.environment(locked, locked.packages.values()))}"
         yield f"roots = {inline({root: list(keys) for root, keys in sorted(locked.roots.items())})}"
         for name, value in _native(locked.libraries, locked.host).items():

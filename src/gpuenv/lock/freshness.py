@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gpuenv.lock.encode import facts_of
 from gpuenv.model.lock import Lock
 from gpuenv.model.manifest import Index, Manifest, Source
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.rules import NativeRules, PackageRules, Scan
+from gpuenv.model.target import stated
 from gpuenv.model.url import without_credentials
 from gpuenv.toml.write import inline
 
@@ -38,11 +38,11 @@ def why_stale(lock: Lock, manifest: Manifest) -> str | None:
     for part in dict.fromkeys([*wanted, *lock.inputs]):
         if reason := _difference(part, lock.inputs.get(part), wanted.get(part)):
             return reason
-    locked = {name: facts_of(locked.target) for name, locked in lock.targets.items()}
-    stated = {name: facts_of(target) for name, target in manifest.targets.items()}
-    for name in sorted(locked.keys() ^ stated.keys()):
-        return f"targets.{name} is {'new' if name in stated else 'no longer in pyproject.toml'}"
-    return _difference("targets", locked, stated)
+    locked = {name: stated(locked.target) for name, locked in lock.targets.items()}
+    asked = {name: stated(target) for name, target in manifest.targets.items()}
+    for name in sorted(locked.keys() ^ asked.keys()):
+        return f"targets.{name} is {'new' if name in asked else 'no longer in pyproject.toml'}"
+    return _difference("targets", locked, asked)
 
 
 def _difference(path: str, before: object, now: object) -> str | None:

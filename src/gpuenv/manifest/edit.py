@@ -13,7 +13,7 @@ from gpuenv.errors import ManifestError, UsageError
 from gpuenv.manifest.decode import decode
 from gpuenv.manifest.node import nearest
 from gpuenv.model.requirement import InvalidRequirement, Requirement, parse_requirement
-from gpuenv.model.target import Target
+from gpuenv.model.target import Target, stated
 from gpuenv.model.url import redacted
 from gpuenv.model.version import normal_name
 from gpuenv.toml.edit import Editor
@@ -182,24 +182,10 @@ def _append(text: str, table: str) -> str:
 
 def _target_table(target: Target) -> str:
     system = target.platform.partition("-")[0]
-    fallback = target.cpu_fallback
-    values: dict[str, str | list[str] | bool | None] = {
-        "platform": target.platform,
-        "python": target.python,
-        "glibc": target.glibc if system == "linux" and not target.musl else None,
-        "musl": target.musl,
-        "macos": target.macos,
-        "gpu": list(target.gpu),
-        "cuda": target.cuda,
-        "driver": target.driver,
-        "rocm": target.rocm,
-        "cpu": target.cpu,
-        "cpu-fallback": list(fallback) if isinstance(fallback, tuple) else fallback or None,
-        "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
-        "ptx": None if target.ptx else False,
-        "host-libraries": list(target.host_libraries),
-    }
-    lines = [f"{name} = {inline(value)}\n" for name, value in values.items() if value is not None and value != []]
+    values = stated(target)
+    if system != "linux" or target.musl:
+        values.pop("glibc", None)
+    lines = [f"{name} = {inline(value)}\n" for name, value in values.items()]
     return f"[tool.gpuenv.targets.{key(target.name)}]\n{''.join(lines)}"
 
 

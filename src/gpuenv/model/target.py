@@ -6,7 +6,7 @@ from typing import Literal
 
 from packaging import tags as _tags
 
-__all__ = ["OLDEST_GLIBC", "PLATFORMS", "SUPPORTED_PYTHONS", "Target"]
+__all__ = ["OLDEST_GLIBC", "PLATFORMS", "SUPPORTED_PYTHONS", "Target", "stated"]
 
 SUPPORTED_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -151,6 +151,28 @@ class Target:
             if m in _LEGACY_ALIASES:
                 found.append(f"{_LEGACY_ALIASES[m]}_{arch}")
         return [*found, f"linux_{arch}"]
+
+
+def stated(target: Target) -> dict[str, str | list[str] | bool]:
+    """What a manifest says of a target, by its keys there, without what it leaves open."""
+    fallback = target.cpu_fallback
+    facts: dict[str, str | list[str] | bool | None] = {
+        "platform": target.platform,
+        "python": target.python,
+        "glibc": target.glibc,
+        "musl": target.musl,
+        "macos": target.macos,
+        "gpu": list(target.gpu) or None,
+        "cuda": target.cuda,
+        "driver": target.driver,
+        "rocm": target.rocm,
+        "cpu": target.cpu,
+        "cpu-fallback": list(fallback) if isinstance(fallback, tuple) else fallback or None,
+        "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
+        "ptx": None if target.ptx else False,
+        "host-libraries": list(target.host_libraries) or None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 @cache

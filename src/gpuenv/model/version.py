@@ -13,6 +13,7 @@ __all__ = [
     "SpecifierSet",
     "Version",
     "distribution_of",
+    "is_native",
     "normal_name",
     "parse_specifier",
     "parse_version",
@@ -30,6 +31,11 @@ def normal_name(name: str) -> str:
 def distribution_of(filename: str) -> str:
     """The normalised name of the distribution that a wheel's file name states (PEP 427, 503)."""
     return normal_name(filename.partition("-")[0])
+
+
+def is_native(filename: str) -> bool:
+    """Does a wheel's file name say that it is for one kind of machine, so that binaries may be in it (PEP 425)?"""
+    return not filename.endswith("-any.whl")
 
 
 @cache

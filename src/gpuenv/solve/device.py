@@ -24,7 +24,6 @@ __all__ = [
     "build_refusal",
     "cuda_level",
     "device_refusal",
-    "is_native",
     "level_refusal",
     "matters_by_metadata",
     "matters_by_name",
@@ -41,11 +40,6 @@ _LOCAL = re.compile(r"\+.*(cu|rocm|hip)\d")
 # Whoever requires one of these works on a GPU, if its wheel is native.
 _COMPANIONS = re.compile(r"(nvidia-|cuda-|cupy|rocm|triton|torch$|pytorch-triton|jax-(cuda|rocm))")
 _SHOWN = 6
-
-
-def is_native(wheel: WheelFile) -> bool:
-    """Is it for one kind of machine?"""
-    return not wheel.tags.endswith("-any")
 
 
 def matters_by_name(name: str, version: str, wheel: WheelFile) -> bool:

@@ -23,8 +23,8 @@ from gpuenv.model.roles import majors_of
 from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import Target
-from gpuenv.model.version import distribution_of, parse_version
-from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, is_native, level_refusal, runtime_name, ways
+from gpuenv.model.version import distribution_of, is_native, parse_version
+from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, level_refusal, runtime_name, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
@@ -140,7 +140,7 @@ class Natives:
         scan, target = self._task.rules.scan, self._task.target
         if scan is Scan.NONE:
             return False
-        if not is_native(wheel):  # bitsandbytes up to 0.42 called itself a wheel for any machine
+        if not is_native(wheel.filename):  # bitsandbytes up to 0.42 called itself a wheel for any machine
             return bool(target.gpu) and distribution_of(wheel.filename) in self._with_code
         if scan is Scan.ALL:
             return target.platform.startswith("linux-")

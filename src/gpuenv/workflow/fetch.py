@@ -14,8 +14,8 @@ from gpuenv.index import IndexClient
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Progress
+from gpuenv.model.version import is_native
 from gpuenv.store.store import Staged, Store
-from gpuenv.workflow.verify import is_native
 
 __all__ = ["PassBy", "fetch"]
 
@@ -137,7 +137,7 @@ class _Fetch:
                 self._progress.end(artifact.filename)
 
     async def _look(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> None:
-        if self._pass_by is not None and is_native(artifact):
+        if self._pass_by is not None and is_native(artifact.filename):
             async with self._looking:
                 await _to_the_end(asyncio.to_thread(self._pass_by, artifact, wheel, unpacked))
 

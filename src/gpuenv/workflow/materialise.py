@@ -14,6 +14,7 @@ from gpuenv.model.manifest import Index, Manifest
 from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.url import without_credentials
+from gpuenv.model.version import is_native
 from gpuenv.store.store import Store
 from gpuenv.view.build import build_view
 from gpuenv.view.generations import record_generation
@@ -89,10 +90,18 @@ def built(
     warnings: tuple[str, ...] = (),
 ) -> tuple[Path, tuple[str, ...]]:
     """The first half of `materialise`: the view, which nothing names yet, and the warnings that came up."""
-    checked = _checked(project, store, lock, wanted, plan)
-    found = (*_slips(_object(store, artifact) for artifact in wanted.artifacts.values()), *checked.warnings)
+    reader = None
+    if plan.fetch or any(is_native(artifact.filename) for artifact in wanted.artifacts.values()):
+        from gpuenv.workflow.verify import NativeReader  # dear to import, and many environments have no binaries
+
+        reader = NativeReader(project)
+        if plan.fetch:
+            _fetch(project, store, lock, plan, reader)
+    objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
+    checked = _checked(project, store, wanted, objects, reader) if reader else _Checked()
+    found = (*_slips(objects.values()), *checked.warnings)
     marker = {**marker, "warnings": [*warnings, *found]}
-    return build_view(_view_plan(project, store, wanted, marker, checked)), found
+    return build_view(_view_plan(project, wanted, objects, marker, checked)), found
 
 
 def _slips(objects: Iterable[StoredObject]) -> Iterator[str]:
@@ -102,20 +111,17 @@ def _slips(objects: Iterable[StoredObject]) -> Iterator[str]:
             yield f"{stored.name} {stored.version}: {stored.unlike[0]}{more} is not what the wheel's RECORD says"
 
 
-def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: Plan) -> _Checked:
-    """Fetch what is missing, and look at what the binaries of all say."""
-    if not plan.fetch and all(artifact.filename.endswith("-any.whl") for artifact in wanted.artifacts.values()):
-        return _Checked()
-    from gpuenv.workflow import verify  # dear to import, and many environments have no binaries
+def _checked(
+    project: Project, store: Store, wanted: Wanted, objects: Mapping[str, StoredObject], reader: "NativeReader"
+) -> _Checked:
+    """What the binaries of all say of each other and of the machine."""
+    from gpuenv.workflow import verify
 
-    reader = verify.NativeReader(project)
-    if plan.fetch:
-        _fetch(project, store, lock, plan, reader)
-    objects = {name: store.path(_object(store, artifact)) for name, artifact in wanted.artifacts.items()}
+    places = {name: store.path(stored) for name, stored in objects.items()}
     known = {
         name: found
         for name, artifact in wanted.artifacts.items()
-        if (found := reader.facts(artifact, objects[name])) is not None
+        if (found := reader.facts(artifact, places[name])) is not None
     }
     locked, rules, selected = wanted.selected.locked, verify.rules_of(project), wanted.selected
     asked = verify.asked_of_machine(
@@ -128,7 +134,7 @@ def _checked(project: Project, store: Store, lock: Lock, wanted: Wanted, plan: P
     here = selected.machine.platform == locked.target.platform
     judged = verify.judge(asked, selected.interpreter.path, locked.target, project.environ) if here else ()
     hosted = verify.hosted(judged)
-    installed = verify.installed(locked, wanted.packages, known, objects, rules=rules, hosted=hosted)
+    installed = verify.installed(locked, wanted.packages, known, places, rules=rules, hosted=hosted)
     return _Checked(verify.warnings(judged), preload_list(installed))
 
 
@@ -177,7 +183,11 @@ def with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list
 
 
 def _view_plan(
-    project: Project, store: Store, wanted: Wanted, marker: Mapping[str, object], checked: _Checked
+    project: Project,
+    wanted: Wanted,
+    objects: Mapping[str, StoredObject],
+    marker: Mapping[str, object],
+    checked: _Checked,
 ) -> ViewPlan:
     mode, fold = default_links(os.geteuid())
     if wanted.link_mode:
@@ -191,7 +201,7 @@ def _view_plan(
         name=project.manifest.name,
         target=locked.target.name,
         interpreter=wanted.selected.interpreter,
-        objects=tuple(_object(store, artifact) for artifact in artifacts.values()),
+        objects=tuple(objects[name] for name in artifacts),
         environment=wanted.environment,
         selection=wanted.roots,
         link_mode=mode,

@@ -16,6 +16,7 @@ from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.rules import NativeRules, PackageRules, Scan
 from gpuenv.model.stored import Directory, decode_listing
 from gpuenv.model.target import Target
+from gpuenv.model.version import is_native
 from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache
 from gpuenv.workflow.project import Project
@@ -29,7 +30,6 @@ __all__ = [
     "difference",
     "hosted",
     "installed",
-    "is_native",
     "judge",
     "rules_of",
     "warnings",
@@ -38,11 +38,6 @@ __all__ = [
 _STEM = 2  # parts of a wheel's name before its tags
 _SITE = "site-packages/"
 _WORKERS = 1  # nothing is inflated: two would take turns, and a tenth longer
-
-
-def is_native(artifact: LockedArtifact) -> bool:
-    """Does the wheel's name say that it is for one platform, so that binaries may be in it?"""
-    return not artifact.filename.endswith("-any.whl")
 
 
 class NativeReader:
@@ -64,7 +59,7 @@ class NativeReader:
 
         unpacked: where its files lie, as in an object of the store: reading them is half the work of inflating again.
         """
-        if not is_native(artifact):
+        if not is_native(artifact.filename):
             return
         facts = self._kept.get(artifact.sha256) or self._read(artifact, wheel, unpacked)
         self._known[artifact.sha256] = facts
@@ -72,7 +67,7 @@ class NativeReader:
 
     def facts(self, artifact: LockedArtifact, stored: Path) -> NativeFacts | None:
         """The facts of an artifact whose object lies at `stored`; None for one without binaries."""
-        if not is_native(artifact):
+        if not is_native(artifact.filename):
             return None
         digest = artifact.sha256
         if digest not in self._known:

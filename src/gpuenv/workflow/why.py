@@ -13,7 +13,7 @@ from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.locked_graph import LockedGraph
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import split_soname
-from gpuenv.model.version import normal_name
+from gpuenv.model.version import is_native, normal_name
 from gpuenv.model.why import (
     WhyGpu,
     WhyPackage,
@@ -102,7 +102,7 @@ class _Known:
 
     def facts(self, artifact: LockedArtifact) -> NativeFacts | None:
         """Those of an artifact, if it may have binaries."""
-        if artifact.facts is None and artifact.filename.endswith("-any.whl"):
+        if artifact.facts is None and not is_native(artifact.filename):
             return None
         digest = artifact.sha256
         if digest not in self._found:
