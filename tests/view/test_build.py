@@ -35,7 +35,8 @@ def test_a_whole_view_is_used_again_with_a_new_marker(folding: Bench) -> None:
         {"interpreter": Interpreter("/other/python", "3.12.1", False, "CPython", "PATH")},
         {"link_mode": LinkMode.COPY},
         {"fold": False},
-        {"unfold": frozenset({"demo"})},
+        {"unfold": frozenset({"one"})},
+        {"link_modes": {"two": LinkMode.COPY}},
         {"requested": frozenset({"demo"})},
         {"objects": ()},
         {"target": "cpu"},
@@ -48,6 +49,16 @@ def test_the_key_depends_on_everything_that_decides_the_view(change: dict[str, o
     plan = folding.plan(one, two)
     assert dataclasses.replace(plan, **change).key != plan.key  # type: ignore[arg-type]
     assert folding.plan(two, one, marker={"lock": "2"}).key == plan.key
+
+
+def test_what_is_said_of_others_does_not_count(folding: Bench) -> None:
+    """A view's key depends on rules and places of its own distributions alone."""
+    one, two = folding.add("one"), folding.add("two")
+    plan = folding.plan(one)
+    elsewhere = {two.key: Path("/base") / two.key}
+    others = {"unfold": frozenset({"two"}), "link_modes": {"two": LinkMode.COPY}, "elsewhere": elsewhere}
+    assert dataclasses.replace(plan, **others).key == plan.key  # type: ignore[arg-type]
+    assert dataclasses.replace(plan, elsewhere={one.key: Path("/base") / one.key}).key != plan.key
 
 
 @pytest.mark.parametrize("damage", ["gpuenv.json", "pyvenv.cfg", "bin/demo"])

@@ -79,7 +79,7 @@ def _fill(root: Path, plan: ViewPlan) -> None:
 
     merged = _merged(plan)
     python = f"{plan.venv}/bin/python"
-    programs = rewritten_scripts(merged, objects=plan.store / "objects", python=python)
+    programs = rewritten_scripts(merged, place=plan.place, python=python)
     taken = {name: owner for name, (owner, _) in programs.items()}
     generated = launchers(plan.objects, python)
     for placement in [placement for placement in merged.placements if placement.directory == "bin"]:
@@ -88,7 +88,7 @@ def _fill(root: Path, plan: ViewPlan) -> None:
         if taken.get(name, owner) != owner:
             raise two_commands(taken[name], owner, name)
     _drop(merged, generated)
-    write_tree(root, merged, objects=plan.store / "objects", mode=plan.link_mode)
+    write_tree(root, merged, plan)
     _write_programs(root / "bin", {name: content for name, (_, content) in {**programs, **generated}.items()})
     _write_environment(root, plan)
     _write_installed(root / plan.site_packages, plan)
@@ -103,7 +103,7 @@ def _merged(plan: ViewPlan) -> Merged:
         if found is not None:
             return found
         if stored.key not in held:
-            held[stored.key] = _listing(plan.store, stored)
+            held[stored.key] = _listing(plan.place(stored.key), stored)
         return held[stored.key].get(path)
 
     mounts: dict[str, list[Source]] = {"bin": [], plan.site_packages: []}
@@ -113,11 +113,11 @@ def _merged(plan: ViewPlan) -> Merged:
         where = {SITE_PACKAGES: plan.site_packages, "scripts": "bin", "data": "", "headers": headers}
         for scheme in schemes:
             mounts.setdefault(where[scheme], []).append(Source(stored, scheme))
-    return merge(mounts, listing, fold=plan.folds, unfold=plan.unfold)
+    return merge(mounts, listing, folding=plan.folding)
 
 
-def _listing(store: Path, stored: StoredObject) -> dict[str, Directory]:
-    found = decode_listing((store / "objects" / stored.key / "listing.msgpack").read_bytes())
+def _listing(folder: Path, stored: StoredObject) -> dict[str, Directory]:
+    found = decode_listing((folder / "listing.msgpack").read_bytes())
     if found is None:
         raise StoreError(f"the object {stored.key} is damaged", causes=("its listing cannot be read",))
     return {directory.path: directory for directory in found}

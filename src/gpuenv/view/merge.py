@@ -49,24 +49,19 @@ class Merged(NamedTuple):
     placements: list[Placement]
 
 
-def merge(
-    mounts: Mapping[str, Iterable[Source]], listing: Listing, *, fold: bool, unfold: frozenset[str] = frozenset()
-) -> Merged:
+def merge(mounts: Mapping[str, Iterable[Source]], listing: Listing, *, folding: frozenset[str] = frozenset()) -> Merged:
     """Merge object directories mounted at directories of the view ("" is its root); raises StoreError on conflicts.
 
-    unfold: names of distributions whose directories are never one link.
+    folding: names of the distributions whose directories may be one link.
     """
-    return _Merge({path: list(sources) for path, sources in mounts.items()}, listing, fold, unfold).run()
+    return _Merge({path: list(sources) for path, sources in mounts.items()}, listing, folding).run()
 
 
 class _Merge:
-    def __init__(
-        self, mounts: Mapping[str, list[Source]], listing: Listing, fold: bool, unfold: frozenset[str]
-    ) -> None:
+    def __init__(self, mounts: Mapping[str, list[Source]], listing: Listing, folding: frozenset[str]) -> None:
         self.mounts = mounts
         self.listing = listing
-        self.fold = fold
-        self.unfold = unfold
+        self.folding = folding
         self.objects = {source.stored.key: source.stored for sources in mounts.values() for source in sources}
         self.forced: dict[str, set[str]] = {}
         for path in mounts:
@@ -132,7 +127,7 @@ class _Merge:
     def folds(self, source: Source) -> bool:
         """May this directory of one object be one link?"""
         stored, path = source
-        if not self.fold or stored.name in self.unfold or path == f"{SITE_PACKAGES}/{stored.dist_info}":
+        if stored.name not in self.folding or path == f"{SITE_PACKAGES}/{stored.dist_info}":
             return False
         for reach in stored.reaches:
             leaves = _within(reach.directory, path) and not _within(reach.wanted, path)

@@ -36,9 +36,10 @@ class ViewPlan:
     project: the project's root; name: its name. venv: where the user meets the view, `<project>/.venv`; both absolute.
     target: the target's name. environment: `model.lock.environment_digest`. selection: groups and extras, sorted.
     fold: link whole directories where that is safe; means nothing but for SYMLINK. unfold: names of distributions
-    that are linked file by file all the same. requested: names that the project asks for itself (PEP 376 REQUESTED).
-    direct_urls: `direct_url.json` (PEP 610) by name. preload: by module, the libraries to open before it is imported
-    (`view.preload.preload_list`). marker: what `current` gives back, JSON values.
+    that are linked file by file all the same. link_modes: by name, the mode of distributions that have another than the
+    rest. elsewhere: by key, the folders of objects that lie in another store. requested: names that the project asks
+    for itself (PEP 376 REQUESTED). direct_urls: `direct_url.json` (PEP 610) by name. preload: by module, the libraries
+    to open before it is imported (`view.preload.preload_list`). marker: what `current` gives back, JSON values.
     """
 
     store: Path
@@ -53,6 +54,8 @@ class ViewPlan:
     link_mode: LinkMode = LinkMode.SYMLINK
     fold: bool = True
     unfold: frozenset[str] = frozenset()
+    link_modes: Mapping[str, LinkMode] = field(default_factory=dict)
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
     requested: frozenset[str] = frozenset()
     direct_urls: Mapping[str, str] = field(default_factory=dict)
     preload: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -63,24 +66,39 @@ class ViewPlan:
         """Where Python looks for packages, relative to the view: `lib/python3.13t/site-packages`."""
         return f"lib/python{self.interpreter.tag}/site-packages"
 
+    def mode(self, name: str) -> LinkMode:
+        """How the view holds the files of a distribution."""
+        return self.link_modes.get(name, self.link_mode)
+
+    def place(self, key: str) -> Path:
+        """The folder of an object: in the view's own store, or wherever `elsewhere` says."""
+        return self.elsewhere.get(key) or self.store / "objects" / key
+
     @property
-    def folds(self) -> bool:
-        """Whole directories may be links."""
-        return self.fold and self.link_mode is LinkMode.SYMLINK
+    def folding(self) -> frozenset[str]:
+        """The names of the distributions whose directories may be one link."""
+        if not self.fold:
+            return frozenset()
+        linked = {stored.name for stored in self.objects if self.mode(stored.name) is LinkMode.SYMLINK}
+        return frozenset(linked - self.unfold)
 
     @property
     def key(self) -> str:
         """The digest over everything that decides the view's content, apart from the marker."""
+        names = {stored.name for stored in self.objects}
+        elsewhere = {stored.key: str(self.place(stored.key)) for stored in self.objects if stored.key in self.elsewhere}
+        modes = {name: mode.value for name, mode in self.link_modes.items() if name in names}
         parts = [
             FORMAT,
             self.environment,
             [self.interpreter.path, self.interpreter.version, self.interpreter.tag],
-            [self.link_mode.value, self.folds, sorted(self.unfold)],
+            [self.link_mode.value, self.fold, sorted(self.unfold & names), sorted(modes.items())],
             sorted(self.selection),
             [str(self.project), str(self.venv), self.name, self.target],
             [sorted(self.requested), sorted(self.direct_urls.items())],
             sorted(stored.key for stored in self.objects),
             *([sorted(self.preload.items())] if self.preload else []),
+            *([sorted(elsewhere.items())] if elsewhere else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -1,5 +1,6 @@
 """Commands of a view: launchers for entry points, and the wheels' own scripts with their first line rewritten."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from installer.scripts import Script
@@ -27,10 +28,11 @@ def launchers(objects: tuple[StoredObject, ...], python: str) -> dict[str, tuple
     return found
 
 
-def rewritten_scripts(merged: Merged, *, objects: Path, python: str) -> dict[str, tuple[str, bytes]]:
+def rewritten_scripts(merged: Merged, *, place: Callable[[str], Path], python: str) -> dict[str, tuple[str, bytes]]:
     """Take the scripts that start with `#!python` (or `#!pythonw`) out of `merged`, and return what they become.
 
     By name: the distribution and the content (binary distribution format, "Installing a wheel", spread step d).
+    place: the folder of an object, by its key.
     """
     found: dict[str, tuple[str, bytes]] = {}
     for number, placement in enumerate(merged.placements):
@@ -38,7 +40,7 @@ def rewritten_scripts(merged: Merged, *, objects: Path, python: str) -> dict[str
             continue
         kept = []
         for file in placement.files:
-            path = objects / placement.source.stored.key / "scripts" / file.name
+            path = place(placement.source.stored.key) / "scripts" / file.name
             with path.open("rb") as stream:
                 line = stream.readline(512)
                 if not line.startswith(_PYTHON) or line.rstrip()[len(_PYTHON) :][:1] not in (b"", b"w", b" "):
