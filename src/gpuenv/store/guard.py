@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpuenv.errors import StoreError
+from gpuenv.store.access import as_the_store_is
 
 __all__ = ["alone", "together"]
 
@@ -16,7 +17,7 @@ _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 @contextlib.contextmanager
 def together(root: Path) -> Iterator[None]:
-    """Keep `gc` out while objects are looked up, made and linked; waits for one that is at it.
+    """Keep `gc` out while objects are looked up, made and linked, for whom the store is; waits for one that is at it.
 
     Where the file system has no locks it goes on without: there `gc` refuses.
     """
@@ -27,7 +28,8 @@ def together(root: Path) -> Iterator[None]:
         if fd is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(fd, fcntl.LOCK_SH)
-        yield
+        with as_the_store_is(root):
+            yield
     finally:
         if fd is not None:
             os.close(fd)
@@ -36,7 +38,7 @@ def together(root: Path) -> Iterator[None]:
 def _opened(root: Path) -> int | None:
     """The lock file, opened as far as this user may; None where there is none to be had."""
     for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), as_the_store_is(root):
             return os.open(root / "lock", flags | os.O_CLOEXEC, 0o666)
     return None
 

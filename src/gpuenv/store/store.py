@@ -20,7 +20,8 @@ from typing import NamedTuple
 from gpuenv.archive.staging import staging, sweep
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject, decode_object
-from gpuenv.store.marks import damaged_keys, is_damaged, unmark
+from gpuenv.store.layer import Base, Layer
+from gpuenv.store.marks import is_damaged, unmark
 
 __all__ = ["OriginPaths", "Staged", "Store"]
 
@@ -37,12 +38,17 @@ class Staged(NamedTuple):
 
 
 class Store:
-    """One store below `root`; made on first use. Several processes may use it at once."""
+    """One store below `root`; made on first use. Several processes may use it at once.
 
-    def __init__(self, root: Path) -> None:
+    bases: stores of others, nearest first, whose objects serve as well. They are read, and never written.
+    """
+
+    def __init__(self, root: Path, bases: Sequence[Path] = ()) -> None:
         self.root = root
+        self.bases = tuple(Base(base) for base in bases)
+        self._own = Layer(root)
+        self._places: dict[str, Path] = {}
         self._swept = False
-        self._marks: frozenset[str] | None = None
 
     @property
     def objects(self) -> Path:
@@ -56,32 +62,37 @@ class Store:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for each base of which something was passed over so far."""
+        return tuple(f"the base store {base.root} {base.problem}" for base in self.bases if base.problem)
+
     def path(self, stored: StoredObject) -> Path:
-        """Where the object lies."""
-        return self.objects / stored.key
+        """Where an object lies that `find` gave back: in this store, or in a base."""
+        return self._places.get(stored.key, self.root) / "objects" / stored.key
+
+    def base(self, stored: StoredObject) -> Path | None:
+        """The base store that `find` took an object from; None where it is this store's own."""
+        return self._places.get(stored.key)
 
     def find(self, sha256: str) -> StoredObject | None:
-        """The object that the wheel with this digest unpacks to, if it is here and not known to be damaged.
+        """The object that the wheel with this digest unpacks to, here or in a base, and not known to be damaged.
 
-        Costs one small file.
+        Costs one small file for each store that is asked.
         """
         try:
-            with open(f"{self.root}/artifacts/{sha256}/facts.msgpack", "rb") as file:  # noqa: PTH123 - hot path
-                found = decode_object(file.read())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            found = self._own.find(sha256)
         except OSError as error:
             raise _store_error(f"cannot read the object of {sha256}", error) from error
-        return None if found is not None and self._marked(sha256) else found
-
-    def _marked(self, sha256: str) -> bool:
-        """Is the object of this wheel known to be damaged? Marks are listed once; who has one is asked for again."""
-        if self._marks is None:
-            self._marks = damaged_keys(self.root)
-        if not self._marks:
-            return False
-        key = os.path.basename(os.readlink(f"{self.root}/artifacts/{sha256}"))  # noqa: PTH115, PTH119
-        return key in self._marks and is_damaged(self.root, key)
+        if found is not None:
+            self._places.pop(found.key, None)
+            return found
+        for base in self.bases:
+            found = base.find(sha256)
+            if found is not None:
+                self._places[found.key] = base.root
+                return found
+        return None
 
     @contextlib.contextmanager
     def lock_artifact(self, sha256: str) -> Iterator[None]:
@@ -138,7 +149,7 @@ class Store:
         with self._reported("cannot write to the store"):
             sync_filesystem(self.root)
             for one in staged:
-                final = self.path(one.stored)
+                final = self.objects / one.stored.key
                 if not publish(one.directory, final) and (is_damaged(self.root, final.name) or not _is_whole(final)):
                     before = inodes(final)
                     replace(one.directory, final)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gpuenv.model.manifest import Index, Manifest
 
 __all__ = ["Project", "default_cache", "default_store", "find", "write_atomically"]
+
+_RANDOM = re.compile(r"[0-9a-f]{12}")
 
 
 class Project:
@@ -56,6 +59,16 @@ class Project:
         again = copy.copy(self)
         again.__dict__.pop("manifest", None)
         return again
+
+    @cached_property
+    def bases(self) -> tuple[Path, ...]:
+        """Stores of others below the own one, nearest first: those that GPUENV_BASE_STORES lists."""
+        listed = self.environ.get("GPUENV_BASE_STORES")
+        if not listed:
+            return ()
+        own = os.path.realpath(self.store)
+        places = {Path(text).absolute(): None for text in listed.split(os.pathsep) if text}
+        return tuple(place for place in places if os.path.realpath(place) != own)
 
     @property
     def manifest_path(self) -> Path:
@@ -141,7 +154,7 @@ class Project:
         """Remember that the answer is yes, in place of the project's last one; an unwritable cache forgets."""
         with contextlib.suppress(OSError):
             self._fresh_file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._fresh_file, key.encode())
+            write_atomically(self._fresh_file, key.encode(), durable=False)
 
     @property
     def _fresh_file(self) -> Path:
@@ -197,17 +210,36 @@ def find(start: Path, *, search: bool = True) -> Path:
     )
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's contents in one step, keeping its mode: readers see the old bytes or the new ones."""
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file's contents in one step, keeping its mode: readers see the old bytes or the new ones.
+
+    durable: also after a power cut. What killed writers left beside the file goes.
+    """
+    while not _replaced(path, data, durable):
+        pass
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path.parent):  # noqa: PTH208 - names are enough
+            if name.startswith(f".{path.name}.") and _RANDOM.fullmatch(name.rpartition(".")[2]):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def _replaced(path: Path, data: bytes, durable: bool) -> bool:
+    """One try; False if another writer took the new file for a leftover."""
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(path.stat().st_mode & 0o7777)
         temporary.replace(path)
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
+        return False
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return True
