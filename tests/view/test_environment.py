@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpuenv.view.build import build_view
+from gpuenv.view.plan import LinkMode, Links
 from gpuenv.view.switch import current, switch
 from tests.view.conftest import Bench
 
@@ -152,7 +153,10 @@ def test_bytecode_is_written_where_it_may_be(bench: Bench) -> None:
 
 
 def test_the_marker_names_objects(bench: Bench) -> None:
-    """The marker gives back what the caller put in, and the objects that the view needs."""
+    """The marker gives back what the caller put in, the objects, and how the view was made, to make it again."""
     stored = bench.add("demo", FILES)
-    view = build_view(bench.plan(stored, marker={"lock": "abc"}))
-    assert current(view) == {"lock": "abc", "objects": [stored.key]}
+    plan = bench.plan(stored, marker={"lock": "abc"}, unfold=frozenset({"x"}), link_modes={"y": LinkMode.COPY})
+    marker = current(build_view(plan)) or {}
+    assert (marker["lock"], marker["objects"], marker["interpreter"]) == ("abc", [stored.key], bench.interpreter.path)
+    assert Links.of_marker(marker) == plan.links
+    assert Links.of_marker({}) is None

@@ -11,7 +11,8 @@ from gpuenv.model.rules import RUNTIMES, AllowedMissing, NativeRules, PackageRul
 __all__ = ["PACKAGE_KEYS", "RULE_KEYS", "decode_rules"]
 
 RULE_KEYS = ("native", "scan", "strict-host", "one-runtime", "providers", "packages")
-PACKAGE_KEYS = ("missing", "live", "dormant", "gpu-code", "ptx")
+PACKAGE_KEYS = ("missing", "live", "dormant", "gpu-code", "ptx", "link-mode", "unfold")
+_LINK_MODES = ("symlink", "hardlink", "copy")
 
 
 def decode_rules(fields: Mapping[str, Node]) -> NativeRules:
@@ -85,6 +86,8 @@ def _package(node: Node) -> PackageRules:
         dormant=several(fields["dormant"], decode_wheel_pattern) if "dormant" in fields else (),
         gpu_code="check" if checked else "trust",
         ptx="ptx" not in fields or fields["ptx"].flag(),
+        link_mode=fields["link-mode"].one_of(_LINK_MODES, "link mode") if "link-mode" in fields else None,
+        unfold="unfold" in fields and fields["unfold"].flag(),
     )
 
 

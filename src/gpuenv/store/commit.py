@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["publish", "replace", "sync_filesystem"]
+__all__ = ["exchange", "publish", "replace", "settle", "sync_filesystem"]
 
 _AT_FDCWD = -100
 _NOREPLACE = 1
@@ -45,7 +45,7 @@ def publish(staged: Path, final: Path) -> bool:
     """
     if not _rename(staged, final):
         return False
-    _close(final)
+    settle(final)
     return True
 
 
@@ -63,11 +63,16 @@ def replace(staged: Path, final: Path) -> None:
             staged.rename(final)
             old.rename(staged)
     finally:
-        _close(final)
+        settle(final)
 
 
-def _close(final: Path) -> None:
-    """Make a directory read-only, and its name safe."""
+def exchange(one: Path, other: Path) -> bool:
+    """Put two paths each in the place of the other in one step; False where the file system cannot."""
+    return _renameat2(one, other, _EXCHANGE) is not None
+
+
+def settle(final: Path) -> None:
+    """Make a directory read-only, and its name safe: the end of a publication, also of one whose process was killed."""
     if final.is_dir() and not final.is_symlink():
         final.chmod(0o555)
     fd = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gpuenv.archive.staging import staging
@@ -15,26 +15,35 @@ from gpuenv.view.activate import activation_scripts, pyvenv_cfg
 from gpuenv.view.link import write_tree
 from gpuenv.view.merge import Merged, Source, merge
 from gpuenv.view.plan import ViewPlan
+from gpuenv.view.state import changed, lacking, stamps
 from gpuenv.view.switch import MARKER, current
 
 __all__ = ["build_view"]
 
 
-def build_view(plan: ViewPlan) -> Path:
-    """Make the view of `plan` and return where it lies; raises StoreError on conflicts and where the disk refuses."""
+Exchange = Callable[[Path, Path], bool]
+
+
+def build_view(plan: ViewPlan, *, exchange: Exchange | None = None, anew: bool = False) -> Path:
+    """Make the view of `plan` and return where it lies; raises StoreError on conflicts and where the disk refuses.
+
+    A view that is there and as it was made is used again, unless `anew`. exchange: puts two directories each in the
+    place of the other in one step; False where the file system cannot.
+    """
     try:
-        if _is_whole(plan.path):
+        if not anew and _is_whole(plan.path):
             _mark_again(plan)
             return plan.path
         plan.path.parent.mkdir(parents=True, exist_ok=True)
         with staging(plan.store / "tmp") as directory:
-            if plan.path.exists():  # damaged by a power cut: its files have no content
-                plan.path.rename(directory / "damaged")
             root = directory / "view"
             root.mkdir()
             _fill(root, plan)
-            with contextlib.suppress(FileExistsError):
-                _rename(root, plan.path)
+            if not plan.path.exists() or not exchange or not exchange(root, plan.path):
+                if plan.path.exists():
+                    plan.path.rename(directory / "replaced")
+                with contextlib.suppress(FileExistsError):
+                    _rename(root, plan.path)
         return plan.path
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
@@ -52,22 +61,40 @@ def _rename(root: Path, final: Path) -> None:
 
 
 def _is_whole(view: Path) -> bool:
-    """Its marker, written last, can be read, and no file that we wrote lost its content to a power cut."""
-    if current(view) is None:
+    """It lacks nothing, nobody else changed it, and no file that we wrote lost its content to a power cut."""
+    marker = current(view)
+    if marker is None or lacking(view, marker) or changed(view, marker):
         return False
     with os.scandir(view / "bin") as entries:
         written = [entry.stat(follow_symlinks=False) for entry in entries if not entry.is_symlink()]
-    return (view / "pyvenv.cfg").stat().st_size > 0 and all(found.st_size or found.st_nlink > 1 for found in written)
+    return _size(view / "pyvenv.cfg") > 0 and all(found.st_size or found.st_nlink > 1 for found in written)
 
 
-def _marker(plan: ViewPlan) -> str:
-    marker = {**plan.marker, "objects": sorted(stored.key for stored in plan.objects)}
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _marker(plan: ViewPlan, made: Mapping[str, object]) -> str:
+    """made: what only the making of the view told: `linked` and `stamps`."""
+    places = {stored.key: str(plan.place(stored.key)) for stored in plan.objects if stored.key in plan.elsewhere}
+    marker = {
+        **plan.marker,
+        "interpreter": plan.interpreter.path,
+        "links": plan.links.document,
+        "objects": sorted(stored.key for stored in plan.objects),
+        **({"elsewhere": places} if places else {}),
+        **made,
+    }
     return json.dumps(marker, ensure_ascii=False, indent=1) + "\n"
 
 
 def _mark_again(plan: ViewPlan) -> None:
     """A newer lock may describe the same environment: the view stays, its marker follows."""
-    text = _marker(plan)
+    before = current(plan.path) or {}
+    text = _marker(plan, {name: before[name] for name in ("linked", "stamps") if name in before})
     if (plan.path / MARKER).read_text("utf-8") != text:
         temporary = plan.path / f".{secrets.token_hex(8)}"
         _write_durably(temporary, text)
@@ -88,11 +115,18 @@ def _fill(root: Path, plan: ViewPlan) -> None:
         if taken.get(name, owner) != owner:
             raise two_commands(taken[name], owner, name)
     _drop(merged, generated)
-    write_tree(root, merged, plan)
+    linked = write_tree(root, merged, plan)
     _write_programs(root / "bin", {name: content for name, (_, content) in {**programs, **generated}.items()})
     _write_environment(root, plan)
     _write_installed(root / plan.site_packages, plan)
-    _write_durably(root / MARKER, _marker(plan))
+    _write_durably(root / MARKER, _marker(plan, {"linked": linked, "stamps": _stamps(root, plan)}))
+
+
+def _stamps(root: Path, plan: ViewPlan) -> dict[str, int]:
+    site = plan.site_packages
+    if any(name.endswith(".py") for name in os.listdir(root / site)):  # noqa: PTH208
+        (root / site / "__pycache__").mkdir(exist_ok=True)  # else the first import would look like an installer
+    return stamps(root, [site, "bin", *(f"{site}/{stored.dist_info}" for stored in plan.objects)])
 
 
 def _merged(plan: ViewPlan) -> Merged:

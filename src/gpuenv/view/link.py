@@ -22,15 +22,20 @@ _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _AT_ONCE = 1 << 24  # bytes
 
 
-def write_tree(root: Path, merged: Merged, plan: ViewPlan) -> None:
-    """Make the directories and links below `root`, empty, which ends up two levels below the plan's store."""
+def write_tree(root: Path, merged: Merged, plan: ViewPlan) -> bool:
+    """Make the directories and links below `root`, empty, which ends up two levels below the plan's store.
+
+    True: some of the links are symbolic, so that the view needs its objects.
+    """
     base = str(root)
     for directory in merged.directories:
         os.mkdir(f"{base}/{directory}")  # noqa: PTH102 - plain strings in this module: thousands of them
     for path, source in merged.folded:
         os.symlink(_link(source, path.count("/"), plan), f"{base}/{path}")  # noqa: PTH211
+    linked = bool(merged.folded)
     for placement in merged.placements:
-        _place(base, placement, plan)
+        linked |= _place(base, placement, plan)
+    return linked
 
 
 def _link(source: Source, depth: int, plan: ViewPlan) -> str:
@@ -41,25 +46,28 @@ def _link(source: Source, depth: int, plan: ViewPlan) -> str:
     return f"{'../' * (depth + 2)}objects/{key}/{path}"
 
 
-def _place(base: str, placement: Placement, plan: ViewPlan) -> None:
-    """Put the files of one object's directory into one directory of the view."""
+def _place(base: str, placement: Placement, plan: ViewPlan) -> bool:
+    """Put the files of one object's directory into one directory of the view; True if by a symbolic link."""
     directory, source, files = placement
     target = f"{base}/{directory}/" if directory else f"{base}/"
     origin = f"{plan.place(source.stored.key)}/{source.path}/"
     link = _link(source, directory.count("/") + 1 if directory else 0, plan) + "/"
     mode = plan.mode(source.stored.name)
+    linked = False
     for file in files:
         name = file.name
         if mode is LinkMode.SYMLINK and not file.solid:
             os.symlink(link + name, target + name)  # noqa: PTH211
+            linked = True
         elif mode is LinkMode.COPY:
             copy_file(origin + name, target + name)
         else:
-            _hard_link(origin + name, target + name, link + name, solid=file.solid)
+            linked |= not _hard_link(origin + name, target + name, link + name, solid=file.solid)
+    return linked
 
 
-def _hard_link(origin: str, target: str, link: str, *, solid: bool) -> None:
-    """A hard link; where the system refuses one, a copy of what must not be a symbolic link, else that."""
+def _hard_link(origin: str, target: str, link: str, *, solid: bool) -> bool:
+    """A hard link; where the system refuses one, a copy of what must not be a symbolic link, else that (False)."""
     try:
         os.link(origin, target)
     except OSError as error:
@@ -69,6 +77,8 @@ def _hard_link(origin: str, target: str, link: str, *, solid: bool) -> None:
             copy_file(origin, target)
         else:
             os.symlink(link, target)  # noqa: PTH211
+            return False
+    return True
 
 
 def copy_file(origin: str, target: str) -> None:

@@ -4,14 +4,15 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gpuenv.model.interpreter import Interpreter
 from gpuenv.model.stored import StoredObject
 
-__all__ = ["LinkMode", "ViewPlan", "default_links"]
+__all__ = ["LinkMode", "Links", "ViewPlan", "default_links"]
 
 FORMAT = "gpuenv view 1"
 
@@ -27,6 +28,40 @@ class LinkMode(enum.Enum):
 def default_links(user: int) -> tuple[LinkMode, bool]:
     """Link mode and folding for a user id. Root could write through a folded directory, so root gets file links."""
     return (LinkMode.HARDLINK, False) if user == 0 else (LinkMode.SYMLINK, True)
+
+
+class Links(NamedTuple):
+    """How a view holds files: the fields of the same names of `ViewPlan`, as its marker keeps them."""
+
+    link_mode: LinkMode
+    fold: bool
+    unfold: frozenset[str] = frozenset()
+    link_modes: Mapping[str, LinkMode] = {}
+
+    def beside(self, elsewhere: Iterable[str]) -> "Links":
+        """The same, but for distributions of another store no hard links by default: these would be changes there.
+
+        elsewhere: their names.
+        """
+        if self.link_mode is not LinkMode.HARDLINK:
+            return self
+        return self._replace(link_modes={**dict.fromkeys(elsewhere, LinkMode.SYMLINK), **self.link_modes})
+
+    @property
+    def document(self) -> dict[str, object]:
+        """As JSON values."""
+        modes = {name: mode.value for name, mode in sorted(self.link_modes.items())}
+        return {"mode": self.link_mode.value, "fold": self.fold, "unfold": sorted(self.unfold), "modes": modes}
+
+    @classmethod
+    def of_marker(cls, marker: Mapping[str, object]) -> "Links | None":
+        """What a view's marker says; None where it does not (views of older versions)."""
+        try:
+            said = marker["links"]
+            modes = {str(name): LinkMode(mode) for name, mode in said["modes"].items()}  # type: ignore[index]
+            return cls(LinkMode(said["mode"]), bool(said["fold"]), frozenset(said["unfold"]), modes)  # type: ignore[index]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -65,6 +100,11 @@ class ViewPlan:
     def site_packages(self) -> str:
         """Where Python looks for packages, relative to the view: `lib/python3.13t/site-packages`."""
         return f"lib/python{self.interpreter.tag}/site-packages"
+
+    @property
+    def links(self) -> Links:
+        """How the view holds files."""
+        return Links(self.link_mode, self.fold, self.unfold, self.link_modes)
 
     def mode(self, name: str) -> LinkMode:
         """How the view holds the files of a distribution."""
