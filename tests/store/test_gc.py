@@ -22,6 +22,7 @@ from gpuenv.store.marks import damaged_keys, mark
 from gpuenv.view.generations import generations, histories, record_generation
 from gpuenv.view.switch import switch
 from gpuenv.workflow.gc import collect, seconds, why_kept
+from tests.faults.points import install
 from tests.support.project import snapshot
 
 DAY = 86400
@@ -482,16 +483,7 @@ def test_without_locks(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _killed(root: Path, step: int) -> None:
     """Run gc and die just before its `step`-th change of the file system."""
-    left = step
-
-    def count(event: str, arguments: object) -> None:
-        nonlocal left
-        if event in {"os.rename", "os.remove", "os.rmdir", "os.chmod", "os.mkdir"}:
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
+    install(root, kill=step)
     collect(root, older_than=0, waiting=lambda: None)
 
 
@@ -503,6 +495,8 @@ def test_killed_at_any_step(shelf: Shelf) -> None:
     shutil.rmtree(shelf.project("gone"))
     (shelf.root / "tmp" / "dead").mkdir(parents=True)
     (shelf.root / "tmp" / "dead.lock").touch()
+    (shelf.root / "locks").mkdir()
+    (shelf.root / "locks" / f"{sha256('a')}.lock").touch()
     mark(shelf.root, shelf.object("c"))
     processes = multiprocessing.get_context("spawn")
     kept, exits = snapshot(view), []
@@ -521,7 +515,8 @@ def test_killed_at_any_step(shelf: Shelf) -> None:
         finished = Shelf(shelf.base)
         finished.root = copy
         assert (finished.names("objects"), finished.names("views")) == (["b", "common"], [view.name])
-        assert (finished.names("trash"), finished.names("tmp"), damaged_keys(copy)) == ([], [], frozenset())
+        assert (finished.names("trash"), finished.names("tmp"), finished.names("locks")) == ([], [], [])
+        assert damaged_keys(copy) == frozenset()
         for folder, _, _ in os.walk(copy):
             Path(folder).chmod(0o755)
         shutil.rmtree(copy)

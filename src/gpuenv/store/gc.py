@@ -32,7 +32,7 @@ _VIEW = re.compile(r"[0-9a-f]{32}-.+\Z")
 _OBJECT = re.compile(r"[a-z2-7]{32}-.+\Z")
 _ARTIFACT = re.compile(r"[0-9a-f]{64}\Z|\.[0-9a-f]+\Z")  # the second kind is left where one was being replaced
 _USED = re.compile(rb"/(?:views|objects)/([0-9a-z]{32}-[^/\0\n :\"']+)")
-_AREAS = ("projects", "views", "artifacts", "objects", "downloads", "tmp", "trash")
+_AREAS = ("projects", "views", "artifacts", "objects", "downloads", "locks", "tmp", "trash")
 
 
 class Garbage(NamedTuple):
@@ -115,7 +115,15 @@ def discard(root: Path, garbage: Garbage) -> Mapping[Path, Path]:
     for key in damaged_keys(root):
         if not (root / "objects" / key).exists():
             unmark(root, key)
+    _drop_locks(root)
     return moved
+
+
+def _drop_locks(root: Path) -> None:
+    """Remove the locks of artifacts. Whoever opens one shares the lock that gc has alone, so nobody waits for it."""
+    for path in _listed(root / "locks"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _move(path: Path, to: Path) -> None:

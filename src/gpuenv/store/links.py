@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from gpuenv.archive.staging import staging
 
 __all__ = ["Inode", "Nowhere", "artifacts", "dead_links", "follow", "inodes"]
 
@@ -85,7 +86,8 @@ def follow(store: Path, before: Mapping[Inode, str], root: Path) -> None:
     with contextlib.suppress(FileNotFoundError), os.scandir(store / "views") as views:
         for view in views:
             if root.name in _marker(view.path):
-                _follow(view.path, before, root)
+                with staging(store / "tmp") as directory:
+                    _follow(view.path, before, root, directory / "link")
 
 
 def _marker(view: str) -> str:
@@ -96,12 +98,11 @@ def _marker(view: str) -> str:
         return ""
 
 
-def _follow(view: str, before: Mapping[Inode, str], root: Path) -> None:
+def _follow(view: str, before: Mapping[Inode, str], root: Path, new: Path) -> None:
     for folder, _, names in os.walk(view):
         for name in names:
             status = os.lstat(f"{folder}/{name}")
             path = before.get(Inode(status.st_dev, status.st_ino))
             if path is not None and (root / path).is_file():
-                temporary = f"{folder}/.{secrets.token_hex(8)}"
-                os.link(root / path, temporary)
-                os.rename(temporary, f"{folder}/{name}")  # noqa: PTH104
+                os.link(root / path, new)
+                os.rename(new, f"{folder}/{name}")  # noqa: PTH104

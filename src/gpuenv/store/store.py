@@ -143,17 +143,21 @@ class Store:
         """Make staged wheels visible, all behind one flush of the file system."""
         if not staged:
             return
-        from gpuenv.store.commit import publish, replace, sync_filesystem
+        from gpuenv.store.commit import publish, replace, settle, sync_filesystem
         from gpuenv.store.links import follow, inodes
 
         with self._reported("cannot write to the store"):
             sync_filesystem(self.root)
             for one in staged:
                 final = self.objects / one.stored.key
-                if not publish(one.directory, final) and (is_damaged(self.root, final.name) or not _is_whole(final)):
+                if publish(one.directory, final):
+                    pass
+                elif is_damaged(self.root, final.name) or not _is_whole(final):
                     before = inodes(final)
                     replace(one.directory, final)
                     follow(self.root, before, final)
+                else:
+                    settle(final)
                 unmark(self.root, one.stored.key)
                 self._name_artifact(one)
 

@@ -58,8 +58,8 @@ def record_generation(store: Path, *, project: Path, name: str, view: Path, lock
     home = _home(store, project, name)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _keep(home / "root", str(project))
-        _keep(home / "mount", _mount_point(project))
+        _keep(store, home / "root", str(project))
+        _keep(store, home / "mount", _mount_point(project))
         held = linked_view(project / ".venv") == view
         while True:
             known = _numbers(home)
@@ -122,12 +122,12 @@ def _mount_point(project: Path) -> str:
     return path
 
 
-def _keep(file: Path, text: str) -> None:
+def _keep(store: Path, file: Path, text: str) -> None:
     """Make a file hold this line; whoever reads it sees the old or the new one."""
     if _said(file) != Path(text):
-        temporary = file.with_name(f".{os.urandom(8).hex()}")
-        temporary.write_text(f"{text}\n", encoding="utf-8", errors="surrogateescape")
-        temporary.rename(file)
+        with staging(store / "tmp") as directory:
+            _write_durably(directory / file.name, f"{text}\n")
+            (directory / file.name).rename(file)
 
 
 def _said(file: Path) -> Path | None:
@@ -179,11 +179,21 @@ def _enter(store: Path, home: Path, number: int, view: Path, lock: str) -> bool:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
             raise
+    _flush(home)
     return True
 
 
+def _flush(folder: Path) -> None:
+    """The names in a folder reach the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _write_durably(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8", newline="") as file:
+    with path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

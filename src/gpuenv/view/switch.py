@@ -1,5 +1,6 @@
 """Which view a project uses: one symbolic link, exchanged in one step. Cheap to import: every command reads it."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from gpuenv.errors import Occupied, StoreError
 __all__ = ["MARKER", "current", "current_view", "linked_view", "refuse_foreign", "switch"]
 
 MARKER = "gpuenv.json"
+_NEW = re.compile(r"-[0-9a-f]{16}")
 _VIEW = re.compile(r".*/views/[0-9a-f]{32}-[^/]+/?\Z")
 
 
@@ -42,16 +44,34 @@ def switch(venv: Path, view: Path) -> bool:
     try:
         if refuse_foreign(venv) == str(view):
             return False
-        temporary = venv.with_name(f".{venv.name.lstrip('.')}-{os.urandom(8).hex()}")
-        temporary.symlink_to(view)
-        try:
-            temporary.rename(venv)
-        except OSError:
-            temporary.unlink()
-            raise
+        while not _exchange(venv, view):
+            pass
+        _sweep(venv)
     except OSError as error:
         raise StoreError(f"cannot switch {venv.name}", causes=(f"{error.strerror}: {error.filename}",)) from error
     return True
+
+
+def _exchange(venv: Path, view: Path) -> bool:
+    """One rename; False if another switch took the new link for a leftover."""
+    temporary = venv.with_name(f"{venv.name}-{os.urandom(8).hex()}")
+    temporary.symlink_to(view)
+    try:
+        temporary.rename(venv)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        temporary.unlink()
+        raise
+    return True
+
+
+def _sweep(venv: Path) -> None:
+    """Remove the links that killed switches left."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(venv.parent):  # noqa: PTH208 - names are enough
+            if _NEW.fullmatch(name.removeprefix(venv.name)) and linked_view(venv.with_name(name)) is not None:
+                venv.with_name(name).unlink(missing_ok=True)
 
 
 def refuse_foreign(venv: Path) -> str | None:

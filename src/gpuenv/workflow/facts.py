@@ -45,7 +45,7 @@ class FactsCache:
         path = self._path(sha256)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, encode_facts(facts))
+            write_atomically(path, encode_facts(facts), durable=False)
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / f"{sha256}.json"

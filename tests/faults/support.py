@@ -1,0 +1,143 @@
+"""A world that can be put back as it was, commands that die at a named point in it, and what must be true after."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gpuenv.archive.staging import remove_tree
+from gpuenv.binaries.elf import origin_paths
+from gpuenv.store.verify import check_object
+from gpuenv.view.switch import current
+from tests.support.project import Project
+from tests.support.simple_server import SimpleServer
+
+__all__ = ["Done", "World", "damaged"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Done(NamedTuple):
+    """What a command came to: its exit code (negative: the signal), what it printed, the points it passed."""
+
+    rc: int
+    out: str
+    err: str
+    points: tuple[str, ...]
+
+
+class World:
+    """A project with its HOME, store and index, at one place, and copies of it beside.
+
+    All commands are forks of one process, which `close` ends.
+    """
+
+    def __init__(self, base: Path, server: SimpleServer) -> None:
+        (base / "now").mkdir()
+        (base / "said").mkdir()
+        self.base = base
+        self.project = Project(base / "now", server)
+        self._forks: subprocess.Popen[str] | None = None
+
+    def close(self) -> None:
+        """End the process that forks, and make everything removable."""
+        if self._forks is not None:
+            self._forks.communicate()
+        remove_tree(self.base / "now")
+
+    def run(self, *arguments: str, kill: str | None = None, env: Mapping[str, str] | None = None) -> Done:
+        """Run `gpuenv …` in the project's folder, and kill it at this point."""
+        said = self.base / "said"
+        self._forks = self._forks or self._start()
+        request = {
+            "arguments": arguments,
+            "cwd": str(self.project.root),
+            "env": {**self.project.variables(), **(env or {})},
+            "base": str(self.base / "now"),
+            "folder": str(said),
+            "kill": kill,
+        }
+        assert self._forks.stdin is not None
+        assert self._forks.stdout is not None
+        self._forks.stdin.write(json.dumps(request) + "\n")
+        self._forks.stdin.flush()
+        rc = json.loads(self._forks.stdout.readline())
+        texts = [(said / name).read_text("utf-8") for name in ("out", "err", "points")]
+        assert "Traceback" not in texts[1], texts[1]
+        return Done(rc, texts[0], texts[1], tuple(texts[2].splitlines()))
+
+    def _start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.server"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def save(self, name: str) -> None:
+        """Keep the world as it is under a name."""
+        subprocess.run(["cp", "-a", self.base / "now", self.base / name], check=True)
+
+    def restore(self, name: str) -> None:
+        """Make the world what it was."""
+        _remove(self.base / "now")
+        subprocess.run(["cp", "-a", self.base / name, self.base / "now"], check=True)
+
+    # what must be true
+
+    @property
+    def store(self) -> Path:
+        """The store."""
+        return self.project.store
+
+    def works(self, modules: Sequence[str]) -> str | None:
+        """The versions that the environment's own interpreter imports, None where there is no environment at all."""
+        if not os.path.lexists(self.project.venv):
+            return None
+        names = ", ".join(modules)
+        code = f"import sys\nfor name in {list(modules)!r}: print(name, __import__(name).__version__)"
+        done = subprocess.run(
+            [self.project.venv / "bin" / "python", "-I", "-B", "-c", code],
+            capture_output=True,
+            encoding="utf-8",
+            env={"PATH": "/usr/bin:/bin"},
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{names}: {done.stderr}"
+        return done.stdout
+
+    def reached(self) -> list[Path]:
+        """The objects that something visible names: `artifacts/`, and the markers of views."""
+        found = {Path(os.path.realpath(path)) for path in self.store.glob("artifacts/[!.]*")}
+        for view in self.store.glob("views/*"):
+            objects = (current(view) or {}).get("objects")
+            found |= {self.store / "objects" / key for key in objects} if isinstance(objects, list) else set()
+        return sorted(found)
+
+    def leftovers(self) -> list[str]:
+        """What a command leaves only if it is killed, by path."""
+        found = [path for area in ("tmp", "trash", "downloads", "locks") for path in (self.store / area).glob("*")]
+        found += [path for path in self.store.rglob(".*") if "/objects/" not in f"{path}"]
+        known = {"pyproject.toml", "gpuenv.lock", ".venv"}
+        found += [path for path in self.project.root.iterdir() if path.name not in known]
+        return sorted(str(path.relative_to(self.base / "now")) for path in found)
+
+
+def damaged(objects: Sequence[Path]) -> list[str]:
+    """What `verify` says against these objects."""
+    found = []
+    for root in objects:
+        checked = check_object(root, origin_paths=origin_paths, drop=False, advance=lambda _: None)
+        found += [f"{root.name}: {one.path} {one.problem}" for one in checked.damaged]
+    return found
+
+
+def _remove(folder: Path) -> None:
+    remove_tree(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
