@@ -23,8 +23,6 @@ __all__ = ["Project", "default_cache", "default_store", "find", "write_atomicall
 
 _RANDOM = re.compile(r"[0-9a-f]{12}")
 
-_RANDOM = re.compile(r"[0-9a-f]{12}")
-
 
 class Project:
     """A project and the settings of one run.
