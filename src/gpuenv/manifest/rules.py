@@ -11,7 +11,7 @@ from gpuenv.model.rules import RUNTIMES, AllowedMissing, NativeRules, PackageRul
 __all__ = ["PACKAGE_KEYS", "RULE_KEYS", "decode_rules"]
 
 RULE_KEYS = ("native", "scan", "strict-host", "one-runtime", "providers", "packages")
-PACKAGE_KEYS = ("missing", "live", "dormant", "gpu-code", "ptx", "link-mode", "unfold")
+PACKAGE_KEYS = ("missing", "live", "dormant", "gpu-code", "ptx", "link-mode", "unfold", "bind")
 _LINK_MODES = ("symlink", "hardlink", "copy")
 
 
@@ -79,6 +79,7 @@ def _package(node: Node) -> PackageRules:
     for item in fields["dormant"].items() if "dormant" in fields else ():
         if item.text() in live:
             raise item.error(f"`{item.text()}` is in `live` too", hints=["a binary is loaded, or it never is"])
+    led = "bind" in fields and fields["bind"].one_of(("preload", "runpath"), "value") == "runpath"
     checked = "gpu-code" not in fields or fields["gpu-code"].one_of(("check", "trust"), "value") == "check"
     return PackageRules(
         missing=_missing(fields["missing"]) if "missing" in fields else (),
@@ -88,6 +89,7 @@ def _package(node: Node) -> PackageRules:
         ptx="ptx" not in fields or fields["ptx"].flag(),
         link_mode=fields["link-mode"].one_of(_LINK_MODES, "link mode") if "link-mode" in fields else None,
         unfold="unfold" in fields and fields["unfold"].flag(),
+        bind="runpath" if led else "preload",
     )
 
 

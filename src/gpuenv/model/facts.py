@@ -26,6 +26,7 @@ __all__ = [
     "decode_facts",
     "decode_published",
     "encode_facts",
+    "led",
     "natural",
     "with_bytes",
 ]
@@ -162,10 +163,21 @@ class NativeFacts(msgspec.Struct, frozen=True, gc=False):
     duplicates: tuple[tuple[str, ...], ...] = ()
     damaged: tuple[Damage, ...] = ()
 
+    def with_objects(self, objects: tuple[ObjectFacts, ...]) -> "NativeFacts":
+        """The same with other facts of its binaries, in the same order."""
+        return msgspec.structs.replace(self, objects=objects)
+
 
 def with_bytes(code: Code, size: int) -> Code:
     """The same image with another size."""
     return msgspec.structs.replace(code, bytes=size)
+
+
+def led(found: ObjectFacts, entries: tuple[str, ...]) -> ObjectFacts:
+    """The same binary with entries behind those of its search path: DT_RPATH stays that, else they are DT_RUNPATH."""
+    if found.rpath and not found.runpath:
+        return msgspec.structs.replace(found, rpath=(*found.rpath, *entries))
+    return msgspec.structs.replace(found, runpath=(*found.runpath, *entries))
 
 
 def natural(arch: str) -> tuple[tuple[int, ...], str]:

@@ -46,7 +46,8 @@ class PackageRules:
     missing: what its binaries may lack. live, dormant: binaries (patterns for their paths) that are loaded, or never.
     gpu_code: `trust` asks for no device code. ptx: does PTX, which a driver compiles, serve a GPU?
     link_mode: how environments hold its files (`symlink`, `hardlink`, `copy`), None: as those of all others.
-    unfold: its directories are never one link. These two are about environments: a lock does not depend on them.
+    unfold: its directories are never one link. bind: how its binaries get to libraries of others that their own paths
+    do not reach. These three are about environments: a lock does not depend on them.
     """
 
     missing: tuple[AllowedMissing, ...] = ()
@@ -56,6 +57,7 @@ class PackageRules:
     ptx: bool = True
     link_mode: str | None = None
     unfold: bool = False
+    bind: Literal["preload", "runpath"] = "preload"
 
 
 _NO_RULES = PackageRules()

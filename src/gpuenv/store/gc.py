@@ -31,12 +31,13 @@ __all__ = [
 _VIEW = re.compile(r"[0-9a-f]{32}-.+\Z")
 _OBJECT = re.compile(r"[a-z2-7]{32}-.+\Z")
 _ARTIFACT = re.compile(r"[0-9a-f]{64}\Z|\.[0-9a-f]+\Z")  # the second kind is left where one was being replaced
+_DERIVED = re.compile(r"[0-9a-f]{64}(\.json)?\Z|\.[0-9a-f]+\Z")  # a link and its recipe
 _USED = re.compile(rb"/(?:views|objects)/([0-9a-z]{32}-[^/\0\n :\"']+)")
-_AREAS = ("projects", "views", "artifacts", "objects", "downloads", "locks", "tmp", "trash")
+_AREAS = ("projects", "views", "artifacts", "derived", "objects", "downloads", "locks", "tmp", "trash")
 
 
 class Garbage(NamedTuple):
-    """What can go, by kind. generations: folders of entries, or of whole histories."""
+    """What can go, by kind. generations: folders of entries, or of whole histories. artifacts: names of objects."""
 
     generations: tuple[Path, ...]
     views: tuple[Path, ...]
@@ -72,7 +73,11 @@ def find_garbage(root: Path, *, objects: Set[str], views: Set[str], generations:
     return Garbage(
         generations=tuple(generations),
         views=tuple(path for path in _listed(root / "views", _VIEW) if path.name not in views),
-        artifacts=tuple(path for path in _listed(root / "artifacts", _ARTIFACT) if _object_of(path) not in objects),
+        artifacts=tuple(
+            path
+            for path in (*_listed(root / "artifacts", _ARTIFACT), *_listed(root / "derived", _DERIVED))
+            if _object_of(path.with_suffix("")) not in objects
+        ),
         objects=tuple(path for path in _listed(root / "objects", _OBJECT) if path.name not in objects),
         downloads=tuple(
             path
@@ -95,7 +100,7 @@ def _listed(folder: Path, pattern: re.Pattern[str] | None = None) -> list[Path]:
 
 
 def _object_of(artifact: Path) -> str:
-    """The name of the object that an artifact's link leads to."""
+    """The name of the object that the link of an artifact or of a derivation leads to."""
     try:
         return Path(os.readlink(artifact)).name if not artifact.name.startswith(".") else ""  # noqa: PTH115
     except OSError:

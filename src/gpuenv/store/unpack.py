@@ -12,7 +12,7 @@ from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 from gpuenv.store.layout import Recorded, WheelLayout, read_layout
 from gpuenv.store.tree import TreeFile, directories_of, reaches_of, shallow_part, tree_hash
 
-__all__ = ["MTIME", "state", "unpack_object", "write_facts"]
+__all__ = ["MTIME", "close_directories", "state", "unpack_object", "write_facts"]
 
 MTIME = 315619200  # 1980-01-02, UTC: ZIP files cannot say anything before 1980-01-01 in any time zone
 _ELF = b"\x7fELF"
@@ -51,7 +51,7 @@ def unpack_object(
         unlike=_unlike_record(root, layout, unpacked),
     )
     write_facts(root, stored, directories)
-    _close_directories(str(root), [directory.path for directory in directories], files)
+    close_directories(str(root), [directory.path for directory in directories], files)
     return stored
 
 
@@ -130,7 +130,7 @@ def _write(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def _close_directories(root: str, directories: Sequence[str], files: Sequence[TreeFile]) -> None:
+def close_directories(root: str, directories: Sequence[str], files: Sequence[TreeFile]) -> None:
     """Make directories read-only, but give those with modules a `__pycache__` that the store's owner may fill.
 
     Bytecode is derived and outside the hash; with read-only directories alone every start would compile anew.
