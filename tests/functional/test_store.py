@@ -72,7 +72,7 @@ def damage_of(project: Made, *arguments: object) -> list[dict[str, Any]]:
 def test_path(project: Made) -> None:
     """The path is printed whether or not the store is there, also as JSON, and flags may stand before it."""
     assert project.run("store", "path").out == f"{project.store}\n"
-    assert project.run("store", "--json", "path").json == {"path": str(project.store)}
+    assert project.run("store", "--json", "path").json == {"path": str(project.store), "bases": []}
     assert project.run("--store", "/elsewhere", "store", "path").out == "/elsewhere\n"
     assert not project.store.exists()
     assert "missing command" in project.run("store", rc=2).err

@@ -18,9 +18,13 @@ def _between(ctx: typer.Context, **common: Any) -> None:
 
 
 def path(session: Session) -> None:
-    """Print where the store is, whether or not anything is in it yet."""
-    session.answer({"path": str(session.store)})
+    """Print where the store is, whether or not anything is in it yet; stores below it are told beside."""
+    bases = session.here().bases
+    session.answer({"path": str(session.store), "bases": [str(base) for base in bases]})
     session.show(str(session.store))
+    if not session.as_json:
+        for base in bases:
+            session.say(f"above the base store {base}")
 
 
 def list_(

@@ -20,6 +20,7 @@ from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
 from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
+from gpuenv.store.layer import lost
 from gpuenv.store.store import Store
 from gpuenv.view.preload import Installed, Openings
 from gpuenv.view.switch import current, current_view
@@ -108,7 +109,7 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
     roots = roots if isinstance(roots, list) else roots_of(project.manifest, Asked())
     packages = locked.reachable(frozenset(map(str, roots)))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
-    store = Store(project.store)
+    store = Store(project.store, project.bases)
     objects = {name: found for name, one in artifacts.items() if (found := store.find(one.sha256)) is not None}
     reader, facts, problem, rules = verify.NativeReader(project), {}, None, verify.rules_of(project)
     for package, stored in objects.items():
@@ -197,16 +198,32 @@ def _any_python(patient: _Patient) -> str | None:
 def _store(patient: _Patient) -> Iterator[Check]:
     if patient.problem is not None:
         yield Check("store", patient.problem.message, "gpuenv.lock", False, "; ".join(patient.problem.causes))
-    whole = 0
+    gone = {_name_of(key): base for base, keys in lost(patient.marker or {}).items() for key in keys}
+    whole = below = 0
     for name in patient.artifacts:
         stored = patient.objects.get(name)
-        problem = "the store has no object of it" if stored is None else _damage(patient.store.path(stored), stored)
+        if name in gone:
+            problem: str | None = f"the base store {gone[name]} lost it: run `gpuenv sync`"
+        elif stored is None:
+            problem = "the store has no object of it"
+        else:
+            problem = _damage(patient.store.path(stored), stored)
+            below += problem is None and patient.store.base(stored) is not None
         whole += problem is None
         if problem:
             yield Check("store", patient.title(name), "the environment", False, problem)
     if whole:
         what = f"{whole} object{'s' if whole > 1 else ''}"
-        yield Check("store", what, "the environment", True, "every file is there, with its size")
+        where = f"; {below} of them in base stores" if below else ""
+        yield Check("store", what, "the environment", True, f"every file is there, with its size{where}")
+    for base in patient.store.bases:
+        if base.problem:
+            yield Check("store", f"base store {base.root}", "GPUENV_BASE_STORES", True, f"{base.problem}: passed over")
+
+
+def _name_of(key: str) -> str:
+    """The distribution of an object's key, `<hash>-<name>-<version>`."""
+    return key.partition("-")[2].rpartition("-")[0]
 
 
 def _damage(folder: Path, stored: StoredObject) -> str | None:
