@@ -24,6 +24,7 @@ ROWS = (
     ("model",),
     ("errors",),
     ("__init__",),
+    ("runtime",),  # environments carry this file alone
 )
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 
@@ -33,7 +34,7 @@ DOORS = {
     "backports": {"archive"},  # backports.zstd
     "click": {"cli"},
     "compression": {"archive"},  # the same in the standard library, from Python 3.14 on
-    "ctypes": {"host", "store"},  # store: renameat2 and syncfs have no other door
+    "ctypes": {"host", "store", "runtime"},  # store: renameat2 and syncfs have no other door; runtime: dlopen
     "distlib": {"index"},
     "filelock": {"store"},
     "installer": {"view"},

@@ -65,7 +65,10 @@ _BINARIES: dict[str, dict[str, bytes | str]] = {
         ),
     },
     "kernels-cu13": {"kernels_cu13/lib/libkernels_cuda.so": _CUDA},
-    "nvidia-cuda-runtime": {"nvidia/cu13/lib/libcudart.so.13": library("libcudart.so.13", ["libc.so.6"])},
+    "nvidia-cuda-runtime": {
+        "nvidia/cu13/lib/libcudart.so.13": library("libcudart.so.13", ["libc.so.6"]),
+        "nvidia/cu13/include/cuda_runtime_api.h": "const char *cudaGetErrorString(int);\n",
+    },
     "kernels-rocm": {
         "kernels_rocm/libkernels.so": library(
             "libkernels.so", ["libhipsparselt.so.0"], sections=[(".hip_fatbin", bundle("gfx942"))]

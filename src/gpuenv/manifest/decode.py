@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from gpuenv.errors import ManifestError
-from gpuenv.manifest.indexes import decode_indexes, decode_sources
+from gpuenv.manifest.indexes import decode_indexes, decode_patterns, decode_sources
 from gpuenv.manifest.instants import decode_exclude_newer
 from gpuenv.manifest.node import Document, Node, nearest
 from gpuenv.manifest.project import Project, decode_groups, decode_project
@@ -19,7 +19,7 @@ __all__ = ["SETTINGS_KEYS", "decode"]
 
 SETTINGS_KEYS = (
     "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python",
-    *RULE_KEYS, "default-extras",
+    *RULE_KEYS, "development-links", "default-extras",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
         configured=bool(_table(settings, "targets").entries()),
         rules=decode_rules(fields),
         target_dependencies=_target_dependencies(_table(settings, "targets"), project),
+        development_links=decode_patterns(fields["development-links"]) if "development-links" in fields else (),
     )
 
 

@@ -8,7 +8,7 @@ from gpuenv.manifest.node import Node
 from gpuenv.model.manifest import DEFAULT_INDEX, Index, Source
 from gpuenv.model.version import normal_name
 
-__all__ = ["INDEX_KEYS", "decode_indexes", "decode_sources"]
+__all__ = ["INDEX_KEYS", "decode_indexes", "decode_patterns", "decode_sources"]
 
 INDEX_KEYS = ("name", "url", "path", "packages", "targets", "explicit", "default")
 _SOURCE_KEYS = ("index", "url", "path", "target")
@@ -49,7 +49,7 @@ def _index(item: Node, fields: dict[str, Node], targets: Collection[str]) -> Ind
         name=name,
         location=_location(item, fields),
         folder="path" in fields,
-        packages=tuple(_pattern(part) for part in fields["packages"].items()) if "packages" in fields else (),
+        packages=decode_patterns(fields["packages"]) if "packages" in fields else (),
         targets=_targets(fields["targets"], targets) if "targets" in fields else (),
         **flags,
     )
@@ -83,6 +83,11 @@ def _path(node: Node) -> str:
     if not text.isprintable():
         raise node.error("holds characters that cannot be printed")
     return text
+
+
+def decode_patterns(node: Node) -> tuple[str, ...]:
+    """An array of name patterns, normalised."""
+    return tuple(_pattern(part) for part in node.items())
 
 
 def _pattern(node: Node) -> str:

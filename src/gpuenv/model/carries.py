@@ -8,7 +8,7 @@ from gpuenv.model.loader import why_unfit
 from gpuenv.model.runtimes import ungrafted
 from gpuenv.model.target import Target
 
-__all__ = ["carries", "defines", "is_private"]
+__all__ = ["carries", "defines", "is_private", "offered"]
 
 # Where tools that make wheels portable put copies for the wheel alone: auditwheel's NAME.libs/ and .libs/.
 _PRIVATE = re.compile(r"(.*/)?[^/]*\.libs/.*")
@@ -24,6 +24,16 @@ def carries(facts: NativeFacts, soname: str, target: Target) -> ObjectFacts | No
     """
     found = [one for one in facts.objects if _name(one) == soname and _is_for_others(one, target)]
     return min(found, key=lambda one: (one.path.count("/"), one.path), default=None)
+
+
+def offered(facts: NativeFacts, target: Target) -> dict[str, ObjectFacts]:
+    """All libraries that are there for others, by soname: what `carries` says of each. Extension modules are not."""
+    found: dict[str, ObjectFacts] = {}
+    for one in sorted(facts.objects, key=lambda one: (one.path.count("/"), one.path)):
+        name = _name(one)
+        if name not in found and one.python is None and _is_for_others(one, target):
+            found[name] = one
+    return found
 
 
 def defines(found: ObjectFacts, versions: Iterable[str]) -> tuple[str, ...]:

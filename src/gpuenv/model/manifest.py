@@ -57,6 +57,7 @@ class Manifest:
     builds: the project has a [build-system] and would be installed itself.
     configured: [tool.gpuenv] names targets; if not, `targets` holds the one documented default.
     target_dependencies: what only one target requires, by target name; a target without any is absent.
+    development_links: name patterns (fnmatch on normalised names) of what programs are linked with; no lock asks.
     """
 
     name: str
@@ -75,3 +76,4 @@ class Manifest:
     configured: bool
     target_dependencies: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
     rules: NativeRules = field(default_factory=NativeRules)
+    development_links: tuple[str, ...] = ()

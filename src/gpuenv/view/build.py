@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpuenv.archive.staging import staging
 from gpuenv.errors import StoreError
@@ -17,6 +18,9 @@ from gpuenv.view.merge import Merged, Source, merge
 from gpuenv.view.plan import ViewPlan
 from gpuenv.view.state import changed, lacking, stamps
 from gpuenv.view.switch import MARKER, current
+
+if TYPE_CHECKING:
+    from gpuenv.view.libraries import LibraryFiles
 
 __all__ = ["build_view"]
 
@@ -147,6 +151,8 @@ def _merged(plan: ViewPlan) -> Merged:
         where = {SITE_PACKAGES: plan.site_packages, "scripts": "bin", "data": "", "headers": headers}
         for scheme in schemes:
             mounts.setdefault(where[scheme], []).append(Source(stored, scheme))
+    for directory in plan.libraries.directories(plan.site_packages) if plan.libraries else ():
+        mounts.setdefault(directory, [])
     return merge(mounts, listing, folding=plan.folding)
 
 
@@ -196,6 +202,19 @@ def _write_installed(site_packages: Path, plan: ViewPlan) -> None:
 
         for name, text in startup_files(plan.preload).items():
             _put(f"{site_packages}/{name}", text)
+    if plan.libraries:
+        _write_libraries(site_packages, plan.libraries, levels=plan.site_packages.count("/"))
+
+
+def _write_libraries(site_packages: Path, libraries: "LibraryFiles", *, levels: int) -> None:
+    """What distributions bring under a name themselves stays. levels: folders between the view and site-packages."""
+    for name, text in libraries.files.items():
+        if not os.path.lexists(f"{site_packages}/{name}"):
+            _put(f"{site_packages}/{name}", text)
+    root = site_packages.parents[levels]
+    for place, leads in libraries.links.items():
+        if not os.path.lexists(f"{root}/{place}"):
+            os.symlink(os.path.relpath(leads, os.path.dirname(place)), f"{root}/{place}")  # noqa: PTH120, PTH211
 
 
 def _put(path: str, text: str) -> None:

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpuenv.model.interpreter import Interpreter
 from gpuenv.model.stored import StoredObject
+
+if TYPE_CHECKING:
+    from gpuenv.view.libraries import LibraryFiles
 
 __all__ = ["LinkMode", "Links", "ViewPlan", "default_links"]
 
@@ -74,7 +77,8 @@ class ViewPlan:
     that are linked file by file all the same. link_modes: by name, the mode of distributions that have another than the
     rest. elsewhere: by key, the folders of objects that lie in another store. requested: names that the project asks
     for itself (PEP 376 REQUESTED). direct_urls: `direct_url.json` (PEP 610) by name. preload: by module, the libraries
-    to open before it is imported (`view.preload.preload_list`). marker: what `current` gives back, JSON values.
+    to open before it is imported (`view.preload.preload_list`). libraries: their table and development links, if
+    any. marker: what `current` gives back, JSON values.
     """
 
     store: Path
@@ -94,6 +98,7 @@ class ViewPlan:
     requested: frozenset[str] = frozenset()
     direct_urls: Mapping[str, str] = field(default_factory=dict)
     preload: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    libraries: "LibraryFiles | None" = None
     marker: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -138,6 +143,7 @@ class ViewPlan:
             [sorted(self.requested), sorted(self.direct_urls.items())],
             sorted(stored.key for stored in self.objects),
             *([sorted(self.preload.items())] if self.preload else []),
+            *([self.libraries.document] if self.libraries else []),
             *([sorted(elsewhere.items())] if elsewhere else []),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urldefrag
@@ -24,6 +25,8 @@ from gpuenv.workflow.project import Project
 from gpuenv.workflow.select import Selected
 
 if TYPE_CHECKING:
+    from gpuenv.model.facts import NativeFacts
+    from gpuenv.view.libraries import LibraryFiles
     from gpuenv.workflow.verify import NativeReader
 
 __all__ = ["Made", "Wanted", "built", "indexes_of", "materialise", "with_logins"]
@@ -53,10 +56,12 @@ class Made(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """What the binaries of an environment come to. preload: as `ViewPlan` has it."""
+    """What the binaries of an environment come to. preload, libraries: as `ViewPlan` has it. facts: by package."""
 
     warnings: tuple[str, ...] = ()
     preload: Mapping[str, tuple[str, ...]] = {}
+    facts: Mapping[str, "NativeFacts"] = {}
+    libraries: "LibraryFiles | None" = None
 
 
 def materialise(
@@ -99,6 +104,7 @@ def built(
             _fetch(project, store, lock, plan, reader)
     objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
     checked = _checked(project, store, wanted, objects, reader) if reader else _Checked()
+    checked = checked._replace(libraries=_libraries(project, store, wanted, objects, checked.facts))
     found = (*_slips(objects.values()), *checked.warnings)
     marker = {**marker, "warnings": [*warnings, *found]}
     return build_view(_view_plan(project, wanted, objects, marker, checked)), found
@@ -128,14 +134,40 @@ def _checked(
         locked, wanted.packages, wanted.artifacts, known, project=project.manifest.name, rules=rules
     )
     if not asked and not any(package.libraries for package in wanted.packages):
-        return _Checked()
+        return _Checked(facts=known)
     from gpuenv.view.preload import preload_list
 
     here = selected.machine.platform == locked.target.platform
     judged = verify.judge(asked, selected.interpreter.path, locked.target, project.environ) if here else ()
     hosted = verify.hosted(judged)
     installed = verify.installed(locked, wanted.packages, known, places, rules=rules, hosted=hosted)
-    return _Checked(verify.warnings(judged), preload_list(installed))
+    return _Checked(verify.warnings(judged), preload_list(installed), known)
+
+
+def _libraries(
+    project: Project,
+    store: Store,
+    wanted: Wanted,
+    objects: Mapping[str, StoredObject],
+    facts: Mapping[str, "NativeFacts"],
+) -> "LibraryFiles | None":
+    """What others may open or link with: their table, and development links where the manifest asks for them."""
+    patterns = project.manifest.development_links
+    if not facts and not patterns:
+        return None
+    from gpuenv.model.stored import decode_listing
+    from gpuenv.view.libraries import Carried, library_files
+
+    carried = []
+    for package in wanted.packages:
+        stored = objects[package.name]
+        linked = any(fnmatchcase(package.name, pattern) for pattern in patterns)
+        listed = linked or (patterns and "data" in stored.shallow[""].directories)
+        listing = decode_listing((store.path(stored) / "listing.msgpack").read_bytes()) if listed else ()
+        known = facts.get(package.name)
+        carried.append(Carried(package.name, stored.version, known, package.libraries, listing or (), linked))
+    site_packages = f"lib/python{wanted.selected.interpreter.tag}/site-packages"
+    return library_files(carried, wanted.selected.locked.target, site_packages)
 
 
 def _fetch(project: Project, store: Store, lock: Lock, plan: Plan, reader: "NativeReader") -> None:
@@ -209,6 +241,7 @@ def _view_plan(
         requested=frozenset(key.partition("[")[0] for root in wanted.roots for key in locked.roots.get(root, ())),
         direct_urls={name: _direct_url(project, a) for name, a in artifacts.items() if a.index is None},
         preload=checked.preload,
+        libraries=checked.libraries,
         marker={
             **marker,
             "target": locked.target.name,
