@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpuenv.archive.inflate import CHUNK
-from gpuenv.archive.wheel import Placed, open_wheel
+from gpuenv.archive.unpacking import Placed
+from gpuenv.archive.wheel import open_wheel
 from gpuenv.errors import ArchiveError
 
 NOISE = hashlib.shake_256(b"noise").digest(CHUNK)

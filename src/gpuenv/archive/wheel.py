@@ -1,40 +1,23 @@
 """Open a wheel (a ZIP file, PEP 427) and unpack it while hashing, each byte once."""
 
-import errno
-import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 from gpuenv.archive.inflate import CHUNK, crc32, inflate, inflate_chunks
 from gpuenv.archive.source import reader
+from gpuenv.archive.unpacking import Placed, Unpacked, make_folders, write_file
 from gpuenv.archive.zipcheck import Member, Refused, read_members
 from gpuenv.errors import ArchiveError
 
-__all__ = ["Member", "Placed", "Unpacked", "WheelArchive", "open_wheel"]
+__all__ = ["Member", "WheelArchive", "open_wheel"]
 
 MAX_READ = 64 << 20
 _BATCH = 64
 _WORTH_THREADS = 32 << 20  # bytes
-
-
-class Placed(NamedTuple):
-    """Where one member goes: a path relative to the destination, and whether it may be run."""
-
-    member: Member
-    path: str
-    executable: bool
-
-
-class Unpacked(NamedTuple):
-    """What was written: the digest of the content, and its first four bytes (a file's magic number)."""
-
-    sha256: bytes
-    head: bytes
 
 
 def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux") -> "WheelArchive":
@@ -64,6 +47,7 @@ class WheelArchive:
     def __init__(self, name: str, fd: int, members: tuple[Member, ...]) -> None:
         self.name = name
         self.members = members
+        self._named = {member.name: member for member in members}
         self._fd = fd
 
     def __enter__(self) -> "WheelArchive":
@@ -90,8 +74,7 @@ class WheelArchive:
         by a few MiB a worker. Raises ArchiveError for bad content, OSError where the file system refuses.
         """
         base = str(root)
-        for directory in sorted({place.path.rpartition("/")[0] for place in places}):
-            os.makedirs(f"{base}/{directory}", exist_ok=True)  # noqa: PTH103 - plain strings, thousands of them
+        make_folders(root, places)
         order = sorted(range(len(places)), key=lambda number: -places[number].member.size)
         large = [number for number in order if places[number].member.size > CHUNK]
         small = order[len(large) :]
@@ -117,31 +100,15 @@ class WheelArchive:
         return [result for result in results if result is not None]
 
     def _write(self, base: str, place: Placed, mtime: int) -> Unpacked:
+        member = self._named[place.member.name]
+        small = member.size <= CHUNK and member.packed <= CHUNK
         try:
-            fd = os.open(
-                f"{base}/{place.path}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            return write_file(base, place, [self.read(member)] if small else self._chunks(member), mtime)
         except FileExistsError as error:
-            raise self._refused(place.member, "would overwrite another file of the same wheel here") from error
-        try:
-            if place.member.size <= CHUNK and place.member.packed <= CHUNK:
-                unpacked = self._write_whole(fd, place.member)
-            else:
-                unpacked = self._write_chunks(fd, place.member)
-            os.fchmod(fd, 0o555 if place.executable else 0o444)
-            os.utime(fd, (mtime, mtime))
-        finally:
-            os.close(fd)
-        return unpacked
+            raise self._refused(member, "would overwrite another file of the same wheel here") from error
 
-    def _write_whole(self, fd: int, member: Member) -> Unpacked:
-        data = self._whole(member)
-        if crc32(data) != member.crc:
-            raise self._refused(member, "does not match its checksum")
-        _write_all(fd, data)
-        return Unpacked(hashlib.sha256(data).digest(), data[:4])
-
-    def _write_chunks(self, fd: int, member: Member) -> Unpacked:
+    def _chunks(self, member: Member) -> Iterator[bytes]:
+        """The content in pieces; what is wrong with it comes up at its end."""
         position, end = member.offset, member.offset + member.packed
 
         def read() -> bytes:
@@ -151,18 +118,15 @@ class WheelArchive:
             return data
 
         stored = iter(read, b"")
-        checksum, digest, head, done = 0, hashlib.sha256(), b"", 0
+        checksum, done = 0, 0
         for piece in inflate_chunks(read, member.size) if member.method else stored:
             if piece is None:
                 raise self._refused(member, "is damaged, or longer or shorter than it says")
-            head = head or piece[:4]
             done += len(piece)
             checksum = crc32(piece, checksum)
-            digest.update(piece)
-            _write_all(fd, piece)
+            yield piece
         if checksum != member.crc or done != member.size:
             raise self._refused(member, "does not match its checksum")
-        return Unpacked(digest.digest(), head)
 
     def _whole(self, member: Member) -> bytes:
         packed = os.pread(self._fd, member.packed, member.offset)
@@ -173,12 +137,3 @@ class WheelArchive:
 
     def _refused(self, member: Member, reason: str) -> ArchiveError:
         return ArchiveError(f"{self.name} is refused: entry {member.name!r} {reason}")
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    while written < len(data):
-        more = os.write(fd, data[written:])
-        if not more:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written += more

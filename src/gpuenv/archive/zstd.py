@@ -1,4 +1,4 @@
-"""The door to the zstd library: Zstandard frames (RFC 8878), decoded with bounded output and a bounded window.
+"""The door to the zstd library: Zstandard frames (RFC 8878), made, and decoded with bounded output and window.
 
 Python 3.14 brings a decoder of its own; for older ones the same module comes from a backport.
 """
@@ -7,17 +7,49 @@ import sys
 from collections.abc import Callable, Iterator
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+    from compression.zstd import (
+        CompressionParameter,
+        DecompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+    )
 else:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+    from backports.zstd import (
+        CompressionParameter,
+        DecompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+    )
 
-__all__ = ["CHUNK", "MAGIC", "WINDOW_LOG", "decompress_chunks", "decompress_head", "frame_length"]
+__all__ = ["CHUNK", "MAGIC", "WINDOW_LOG", "compress_frame", "decompress_chunks", "decompress_head", "frame_length"]
 
 CHUNK = 1 << 20
 MAGIC = b"\x28\xb5\x2f\xfd"
 # 128 MiB, what `zstd --long` and LLVM ask for at most. A frame that wants more is refused, for the window is memory.
 WINDOW_LOG = 27
 _BLOCK = 128 << 10
+_FAST, _BEST = 3, 19  # from 20 on frames ask for larger windows, or gain next to nothing
+
+
+def compress_frame(content: Callable[[], Iterator[bytes]], *, best: bool) -> tuple[list[bytes], int]:
+    """One frame with a checksum and long-distance matches: its packed bytes in pieces, and how many went in."""
+    stream = ZstdCompressor(
+        options={
+            CompressionParameter.compression_level: _BEST if best else _FAST,
+            CompressionParameter.enable_long_distance_matching: 1,
+            CompressionParameter.window_log: WINDOW_LOG,
+            CompressionParameter.checksum_flag: 1,
+        }
+    )
+    packed, size = [], 0
+    for piece in content():
+        size += len(piece)
+        if done := stream.compress(piece):
+            packed.append(done)
+    packed.append(stream.flush())
+    return packed, size
 
 
 def decompress_head(packed: bytes, limit: int) -> bytes | None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from email import message_from_bytes
 from typing import NamedTuple
 
-from gpuenv.archive.wheel import Member, Placed, WheelArchive
+from gpuenv.archive.unpacking import Placed
+from gpuenv.archive.wheel import Member, WheelArchive
 from gpuenv.errors import ArchiveError
 from gpuenv.model.stored import SITE_PACKAGES, EntryPoint
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version

@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpuenv.archive.wheel import Placed, Unpacked, WheelArchive
+from gpuenv.archive.unpacking import Placed, Unpacked
+from gpuenv.archive.wheel import WheelArchive
 from gpuenv.errors import ArchiveError
 from gpuenv.model.stored import FORMAT, Directory, EntryPoint, StoredObject, encode
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version

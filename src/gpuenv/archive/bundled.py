@@ -1,0 +1,254 @@
+"""Open a bundle (archive/bundle.py) and unpack it while hashing, frame beside frame.
+
+What a bundle holds stands in its first frame. Nothing else is believed: every frame must hold just those entries, in
+that order, of those sizes.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from gpuenv.archive.bundle import CONTENTS, SymbolicLink
+from gpuenv.archive.frames import Frame, read_table
+from gpuenv.archive.inflate import CHUNK
+from gpuenv.archive.names import Refused, check_clashes, check_name, check_target
+from gpuenv.archive.packed import most_unpacked
+from gpuenv.archive.source import FileSource, Source
+from gpuenv.archive.tar import BLOCK, StreamCursor, read_entries
+from gpuenv.archive.unpacking import Placed, Unpacked, make_folders, write_file
+from gpuenv.archive.zipdirectory import MAX_MEMBERS
+from gpuenv.archive.zstd import decompress_chunks
+from gpuenv.errors import ArchiveError
+
+__all__ = ["Bundle", "Bundled", "open_bundle"]
+
+_MOST_FACTS = 256 << 20  # bytes that the first frame may unpack to
+
+
+class Bundled(NamedTuple):
+    """A file of a bundle. name: its path there. frame: the number of the one that holds it."""
+
+    name: str
+    size: int
+    executable: bool
+    frame: int
+
+
+class _Contents(NamedTuple):
+    """What `bundle.json` says: files by frame, in their order, and links."""
+
+    frames: tuple[tuple[Bundled, ...], ...]
+    links: tuple[SymbolicLink, ...]
+    origin: Mapping[str, str]
+
+
+def open_bundle(path: Path, *, case_sensitive: bool = sys.platform == "linux") -> "Bundle":
+    """Open and check a bundle; raises ArchiveError where it is damaged or tries something it must not.
+
+    case_sensitive: names that differ only in case are two files; where they are not, such an archive is refused.
+    """
+    source = FileSource.open(path)
+    try:
+        return Bundle(path.name, source, case_sensitive=case_sensitive)
+    except Refused as refused:
+        source.close()
+        raise ArchiveError(f"{path.name} is refused: {refused}") from refused
+    except BaseException:
+        source.close()
+        raise
+
+
+class Bundle:
+    """A checked bundle, open for reading. Use it as a context manager. Raises Refused where it cannot be read.
+
+    members: its files. links: its symbolic links, which lead to its own files and folders. origin: `filename` and
+    `sha256` of the wheel that it was made of, empty where it was none.
+    """
+
+    def __init__(self, name: str, source: Source, *, case_sensitive: bool) -> None:
+        self.name = name
+        self._source = source
+        self._table = read_table(source.read, source.size)
+        total = sum(frame.size for frame in self._table)
+        if total > most_unpacked(source.size):
+            raise Refused(f"it would unpack to {total} bytes from {source.size}: a decompression bomb")
+        if self._table[0].size > _MOST_FACTS:
+            raise Refused(f"its first frame has {self._table[0].size} bytes, more than facts may have")
+        self._facts = self._first_frame()
+        contents = _decode(self._facts, len(self._table))
+        self._frames = contents.frames
+        self.members = tuple(chain.from_iterable(contents.frames))
+        self.links = contents.links
+        self.origin = contents.origin
+        _check(self.members, self.links, total, case_sensitive=case_sensitive)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.close()
+
+    def read(self, member: Bundled) -> bytes:
+        """The content of a file of the `.dist-info`."""
+        try:
+            data = self._facts[member.name]
+        except KeyError:
+            raise ArchiveError(f"{self.name} is refused: {member.name!r} is not in its first frame") from None
+        if len(data) != member.size:
+            raise ArchiveError(f"{self.name} is refused: {member.name!r} is longer or shorter than it says")
+        return data
+
+    def unpack(self, root: Path, places: Sequence[Placed], *, mtime: int, workers: int | None = None) -> list[Unpacked]:
+        """Write files below `root`, an existing directory; return what was written, in the order asked.
+
+        Files get mode 0444 or 0555 and `mtime` (seconds since 1970); missing directories are made, links are not.
+        Each worker holds a window of zstd, 128 MiB at most. Raises ArchiveError for bad content, OSError where the
+        file system refuses.
+        """
+        make_folders(root, places)
+        wanted = {place.member.name: place for place in places}
+        written: dict[str, Unpacked] = {}
+
+        def work(number: int) -> None:
+            try:
+                written.update(self._unpack_frame(number, str(root), wanted, mtime))
+            except Refused as refused:
+                raise ArchiveError(f"{self.name} is refused: {refused}") from None
+
+        order = sorted(range(len(self._table)), key=lambda number: -self._table[number].size)
+        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+            futures = [pool.submit(work, number) for number in order]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return [written[place.member.name] for place in places]
+
+    def _unpack_frame(
+        self, number: int, base: str, wanted: Mapping[str, Placed], mtime: int
+    ) -> Iterator[tuple[str, Unpacked]]:
+        for file, pieces in self._files(number):
+            if file.name in wanted:
+                try:
+                    yield file.name, write_file(base, wanted[file.name], pieces, mtime)
+                except FileExistsError:
+                    raise Refused(f"entry {file.name!r} would overwrite another file of the same bundle here") from None
+
+    def _files(self, number: int) -> Iterator[tuple[Bundled, Iterator[bytes]]]:
+        """The files of a frame with their contents, each while it lasts; raises Refused where they are not as said."""
+        expected = iter(self._frames[number] if number < len(self._frames) else ())
+        links = iter(self.links if number == len(self._table) - 1 else ())
+        contents = number == 0
+        cursor = self._cursor(number)
+        for entry in read_entries(cursor, self._table[number].size):
+            if contents:
+                contents = False  # `_first_frame` has read it
+            elif entry.kind == "link":
+                if next(links, None) != (entry.path, entry.target):
+                    raise Refused(f"entry {entry.path!r} is not the link that its list of contents says")
+            else:
+                file = next(expected, None)
+                if file is None or (entry.kind, entry.path, entry.size) != ("file", file.name, file.size):
+                    raise Refused(f"entry {entry.path!r} is not what its list of contents says")
+                yield file, _content(cursor, file)
+        missing = next(expected, None) or next(links, None)
+        if missing is not None:
+            raise Refused(f"entry {missing[0]!r} is missing")
+
+    def _cursor(self, number: int) -> StreamCursor:
+        frame = self._table[number]
+        pieces = _unpacked(self._source, frame)
+        end = [bytes(2 * BLOCK)] if number < len(self._table) - 1 else []
+        return StreamCursor(chain(pieces, end))
+
+    def _first_frame(self) -> dict[str, bytes]:
+        cursor = self._cursor(0)
+        found = {}
+        for entry in read_entries(cursor, self._table[0].size):
+            if entry.kind != "file" or entry.path in found:
+                raise Refused(f"entry {entry.path!r} does not belong into its first frame")
+            found[entry.path] = cursor.take(entry.size)
+        return found
+
+
+def _unpacked(source: Source, frame: Frame) -> Iterator[bytes]:
+    pieces = source.stream(frame.start, frame.start + frame.packed)
+    done = 0
+    for piece in decompress_chunks(lambda: next(pieces, b""), frame.size):
+        if piece is None:
+            raise Refused("a frame is damaged, or longer or shorter than its table says")
+        done += len(piece)
+        if piece:  # else a frame of zstd ended
+            yield piece
+    if done != frame.size:
+        raise Refused("a frame is damaged, or longer or shorter than its table says")
+
+
+def _content(cursor: StreamCursor, file: Bundled) -> Iterator[bytes]:
+    left = file.size
+    while left:
+        piece = cursor.take(min(CHUNK, left))
+        if not piece:
+            raise Refused(f"it ends in the middle of entry {file.name!r}")
+        left -= len(piece)
+        yield piece
+
+
+def _decode(facts: Mapping[str, bytes], frames: int) -> _Contents:
+    path = next(iter(facts), "")
+    folder, _, name = path.partition("/")
+    if name != CONTENTS or not folder.endswith(".dist-info"):
+        raise Refused(f"its first entry is not the {CONTENTS} of a .dist-info")
+    try:
+        said = json.loads(facts[path])
+    except ValueError:
+        raise Refused(f"its {CONTENTS} is no JSON") from None
+    if not isinstance(said, dict) or said.get("bundle") != 1:
+        raise Refused(f"its {CONTENTS} is of a kind that is not read here")
+    try:
+        groups = [[_file(row, number) for row in group] for number, group in enumerate(said["frames"])]
+        links = tuple(SymbolicLink(*map(_text, row)) for row in said["links"])
+        origin = {_text(key): _text(value) for key, value in said.get("origin", {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Refused(f"its {CONTENTS} is malformed") from None
+    if len(groups) != frames - 1:
+        raise Refused(f"its {CONTENTS} speaks of {len(groups)} frames with files, and it has {frames - 1}")
+    return _Contents(tuple(map(tuple, groups)), links, origin)
+
+
+def _file(row: list[object], frame: int) -> Bundled:
+    name, size, *more = row
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0 or more not in ([], ["x"]):
+        raise ValueError
+    return Bundled(_text(name), size, bool(more), frame)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _check(files: Sequence[Bundled], links: Sequence[SymbolicLink], total: int, *, case_sensitive: bool) -> None:
+    if len(files) + len(links) > MAX_MEMBERS:
+        raise Refused(f"it has more than {MAX_MEMBERS} entries")
+    if sum(file.size for file in files) > total:
+        raise Refused("its files are said to be larger than all of it")
+    for file in files:
+        check_name(file.name)
+        if file.name.endswith("/"):
+            raise Refused(f"entry {file.name!r} is a folder")
+    for link in links:
+        check_name(link.path)
+        check_target(link.path, link.target)
+    check_clashes([*(file.name for file in files), *(link.path for link in links)], case_sensitive=case_sensitive)

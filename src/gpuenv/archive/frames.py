@@ -1,0 +1,84 @@
+"""Zstandard in several frames with a table of where each lies: the seekable format, version 0.1.0, of zstd's contrib.
+
+The table is a skippable frame at the end, so that every decoder reads the whole as one stream; who knows the table
+unpacks frames side by side, or one of them alone.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate, islice
+from typing import NamedTuple
+
+from gpuenv.archive.names import Refused
+from gpuenv.archive.source import Read
+from gpuenv.archive.zstd import compress_frame
+
+__all__ = ["Frame", "read_table", "write_frames"]
+
+_SKIPPABLE = 0x184D2A5E
+_MAGIC = 0x8F92EAB1
+_HEAD = struct.Struct("<II")
+_ENTRY = struct.Struct("<II")
+_FOOT = struct.Struct("<IBI")
+_MOST = 1 << 16
+_LARGEST = (1 << 32) - 1  # the table has 32 bits for each size
+
+
+class Frame(NamedTuple):
+    """One frame. start: of its packed bytes in the file, packed: how many; size: what they unpack to."""
+
+    start: int
+    packed: int
+    size: int
+
+
+def write_frames(
+    write: Callable[[bytes], object], frames: Iterable[Callable[[], Iterator[bytes]]], *, best: bool, workers: int
+) -> tuple[Frame, ...]:
+    """Compress contents, each to a frame, several at once, and write them in their order, behind them the table.
+
+    best: take minutes for a few per cent. Holds the packed bytes of `workers` frames in memory. The bytes depend on
+    the contents and on the version of the zstd library, not on `workers`. Raises ValueError for a frame of 4 GiB.
+    """
+    found: list[Frame] = []
+    waiting: deque[Future[tuple[list[bytes], int]]] = deque()
+    left = iter(frames)
+    with ThreadPoolExecutor(workers) as pool:
+        while True:
+            waiting += [
+                pool.submit(compress_frame, content, best=best) for content in islice(left, workers - len(waiting))
+            ]
+            if not waiting:
+                break
+            packed, size = waiting.popleft().result()
+            length = sum(map(len, packed))
+            if max(length, size) > _LARGEST:
+                raise ValueError(f"a frame of {size} bytes does not fit into the table")
+            found.append(Frame(found[-1].start + found[-1].packed if found else 0, length, size))
+            for piece in packed:
+                write(piece)
+    table = b"".join(_ENTRY.pack(frame.packed, frame.size) for frame in found)
+    write(_HEAD.pack(_SKIPPABLE, len(table) + _FOOT.size) + table + _FOOT.pack(len(found), 0, _MAGIC))
+    return tuple(found)
+
+
+def read_table(read: Read, total: int) -> tuple[Frame, ...]:
+    """The frames of a file of `total` bytes; raises Refused where it has no table, or one that does not cover it."""
+    foot = read(max(0, total - _FOOT.size), _FOOT.size)
+    if len(foot) < _FOOT.size or _FOOT.unpack(foot)[2] != _MAGIC:
+        raise Refused("it has no table of its frames (zstd's seekable format)")
+    count, flags, _ = _FOOT.unpack(foot)
+    length = count * _ENTRY.size + _FOOT.size
+    start = total - _HEAD.size - length
+    if flags or not 0 < count <= _MOST or start < 0:
+        raise Refused("the table of its frames is damaged, or of a kind that is not read here")
+    head, table = read(start, _HEAD.size), read(start + _HEAD.size, length - _FOOT.size)
+    if head != _HEAD.pack(_SKIPPABLE, length) or len(table) != length - _FOOT.size:
+        raise Refused("the table of its frames is damaged")
+    sizes = list(_ENTRY.iter_unpack(table))
+    starts = list(accumulate((packed for packed, _ in sizes), initial=0))
+    if starts.pop() != start:
+        raise Refused("the table of its frames leaves bytes out")
+    return tuple(Frame(start, packed, size) for start, (packed, size) in zip(starts, sizes, strict=True))
