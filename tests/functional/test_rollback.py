@@ -1,7 +1,9 @@
 """`gpuenv generations` and `gpuenv rollback`: back to what worked, and it stays that way."""
 
+import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -194,14 +196,33 @@ def test_a_view_whose_objects_are_gone(project: Project) -> None:
     assert project.installed() == {"alpha": "1.0"}
 
 
-def test_a_view_that_is_made_again_otherwise(project: Project) -> None:
-    """A view with links of another kind than today's default is another view, and so a generation of its own."""
+def copied(project: Project) -> Path:
+    """alpha in a view of copies that is gone, then a view of the default's links; the marker of the first."""
     project.offer("alpha", "1.0")
     project.write(["alpha"])
     project.run("sync", "--link-mode", "copy")
     view = project.venv.readlink()
     project.run("sync")
     shutil.rmtree(view)
+    (marker,) = (project.store / "projects").glob("*/1/gpuenv.json")
+    return marker
+
+
+def test_a_view_is_made_again_as_it_was(project: Project) -> None:
+    """Interpreter and link mode are those that the generation had, whatever a sync would take today."""
+    copied(project)
+    document = project.run("rollback", "1", "--json").json
+    assert (document["generation"], document["rebuilt"]) == (1, True)
+    assert present(project) == [1]
+    module = project.site / "alpha" / "__init__.py"
+    assert not module.is_symlink()
+    assert module.stat().st_nlink == 1
+
+
+def test_a_view_that_is_made_again_otherwise(project: Project) -> None:
+    """Where nothing says how the view was made it becomes another one, and so a generation of its own."""
+    marker = copied(project)
+    marker.write_text(json.dumps({k: v for k, v in json.loads(marker.read_text()).items() if k != "links"}))
     project.write(["alpha"], targets=target("other"))
     project.run("sync")
     shutil.rmtree(project.store / "views" / generation_view(project, 2))
@@ -209,6 +230,16 @@ def test_a_view_that_is_made_again_otherwise(project: Project) -> None:
     assert (document["generation"], document["rebuilt"]) == (4, True)
     assert present(project) == [4]
     assert project.installed() == {"alpha": "1.0"}
+
+
+def test_what_others_changed_is_not_part_of_a_generation(project: Project) -> None:
+    """A view that somebody installed into is made again before it is gone back to."""
+    upgraded(project)
+    view = project.store / "views" / generation_view(project, 1)
+    (view / project.site.relative_to(project.venv) / "stray.py").write_text("")
+    assert project.run("rollback", "--json").json["rebuilt"]
+    assert project.venv.readlink() == view
+    assert not (project.site / "stray.py").exists()
 
 
 def test_what_is_not_ours_is_in_the_way(project: Project) -> None:

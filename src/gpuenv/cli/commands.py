@@ -123,12 +123,13 @@ def sync(
     *,
     asked: o.Environment,
     use: o.WithLock,
+    reinstall: o.Reinstall = False,
     dry_run: o.DryRun = False,
     indexes: o.Indexes,
 ) -> None:
     """Make .venv hold exactly what gpuenv.lock says for this machine's target."""
     project = session.project(indexes)
-    result = _solved(run_sync(project, asked, use=use, dry_run=dry_run))
+    result = _solved(run_sync(project, asked, use=use, dry_run=dry_run, anew=reinstall))
     if session.as_json:
         from gpuenv.report.document import sync_document
 
@@ -148,10 +149,10 @@ def run(
     no_sync: o.NoSync = False,
     indexes: o.Indexes,
 ) -> None:
-    """Sync if needed, then become the command; the exit code is the command's."""
+    """Sync if needed, then become the command; the exit code is the command's. What others installed stays."""
     project = session.project(indexes)
     if not no_sync:
-        result = _solved(run_sync(project, asked, use=use))
+        result = _solved(run_sync(project, asked, use=use, exact=False))
         if result.changed:
             _tell_sync(session, result)
     replace_process(project.venv, arguments, project.environ)

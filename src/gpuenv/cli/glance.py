@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpuenv.errors import GpuenvError
+from gpuenv.errors import GpuenvError, UsageError
 from gpuenv.workflow.lock import known_fresh
 from gpuenv.workflow.project import Project, default_cache, default_store, find
 from gpuenv.workflow.run import replace_process
@@ -20,9 +20,12 @@ from gpuenv.workflow.sync import Asked, SyncResult, up_to_date
 __all__ = ["glance"]
 
 # A lock that is known to be fresh is the same lock for --locked and for --frozen.
-_SWITCHES = ("--quiet", "-q", "--offline", "--no-progress", "--locked", "--frozen")
+_SWITCHES = ("--quiet", "-q", "--offline", "--no-progress", "--locked", "--frozen", "--compile-bytecode")
 _VALUES = ("--project", "--store", "--cache-dir", "--target", "--python", "--link-mode")
-_NOT_OF_LOCK = {"--locked", "--frozen", "--target", "--python", "--link-mode"}
+_NOT_OF_LOCK = {"--locked", "--frozen", "--target", "--python", "--link-mode", "--compile-bytecode"}
+_FLAGS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(
+    ("", "0", "false", "no", "off"), False
+)
 
 
 class _Call(NamedTuple):
@@ -41,7 +44,7 @@ def glance(arguments: Sequence[str]) -> int | None:
         project = _project(call)
         if call.command == "lock":
             return None if known_fresh(project) is None else _say(call, "gpuenv.lock is up to date")
-        done = up_to_date(project, _asked(call))
+        done = up_to_date(project, _asked(call), exact=call.command == "sync")
         if done is None:
             return None
         if call.command == "run":
@@ -95,7 +98,15 @@ def _asked(call: _Call) -> Asked:
         target=call.values.get("--target"),
         python=call.values.get("--python") or variables.get("GPUENV_PYTHON") or variables.get("UV_PYTHON") or None,
         link_mode=call.values.get("--link-mode") or variables.get("GPUENV_LINK_MODE") or None,
+        compile_bytecode="--compile-bytecode" in call.switches or _flag(variables.get("GPUENV_COMPILE_BYTECODE", "")),
     )
+
+
+def _flag(text: str) -> bool:
+    """What a variable says; raises UsageError for other words than the plainest."""
+    if text.lower() not in _FLAGS:
+        raise UsageError(f"`{text}` is left to the app")
+    return _FLAGS[text.lower()]
 
 
 def _words(done: SyncResult) -> list[str]:

@@ -38,6 +38,15 @@ LinkMode = Annotated[
     Literal["symlink", "hardlink", "copy"] | None,
     typer.Option(help="How .venv holds files.", envvar="GPUENV_LINK_MODE"),
 ]
+CompileBytecode = Annotated[
+    bool,
+    typer.Option(
+        "--compile-bytecode",
+        help="Compile every module at once, not on first import.",
+        envvar="GPUENV_COMPILE_BYTECODE",
+    ),
+]
+Reinstall = Annotated[bool, typer.Option("--reinstall", help="Make .venv again, also if it is as it should be.")]
 Extra = Annotated[list[str] | None, typer.Option(help="Include an extra of the project.", metavar="E")]
 AllExtras = Annotated[bool, typer.Option("--all-extras", help="Include all extras.")]
 Group = Annotated[list[str] | None, typer.Option(help="Include a dependency group.", metavar="G")]
@@ -63,6 +72,7 @@ def _asked(
     target: TargetName = None,
     python: Python = None,
     link_mode: LinkMode = None,
+    compile_bytecode: CompileBytecode = False,
     extra: Extra = None,
     all_extras: AllExtras = False,
     group: Group = None,
@@ -74,6 +84,7 @@ def _asked(
         target=target,
         python=python,
         link_mode=link_mode,
+        compile_bytecode=compile_bytecode,
         extras=tuple(extra or ()),
         all_extras=all_extras,
         groups=tuple(group or ()),

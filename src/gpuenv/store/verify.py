@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gpuenv.model.holdings import Checked, Damage
 from gpuenv.model.stored import Directory, StoredFile, decode_listing, decode_object
+from gpuenv.store.bytecode import is_list, read_list
 from gpuenv.store.restate import restate
 from gpuenv.store.survey import CACHE, Found, Survey, digest_of, survey
 from gpuenv.store.tree import TreeFile, tree_hash
@@ -36,7 +37,7 @@ def check_object(
 ) -> Checked:
     """Compare the object at `root` with its name, its listing and its facts.
 
-    origin_paths: the `$ORIGIN` paths of an ELF file. drop: remove bytecode, none of which anything vouches for.
+    origin_paths: the `$ORIGIN` paths of an ELF file. drop: remove bytecode that no list vouches for.
     advance: told of bytes as they are read. Raises FileNotFoundError where there is no object (any more).
     """
     if not KEY.match(root.name) or root.is_symlink() or not root.is_dir():
@@ -216,15 +217,37 @@ class _Check:
     # bytecode
 
     def _bytecode(self, seen: Survey, *, drop: bool) -> tuple[int, int]:
-        """Name bytecode that Python did not make of the modules here, and remove all that is there."""
+        """Name bytecode that Python did not make of the modules here; remove all that no list accounts for."""
         dropped = left = 0
+        listed = self._listed_bytecode(seen)
         for path in seen.bytecode:
             problem = self._foreign(path, seen)
+            if path in listed and problem is None:
+                if self._is(path, listed[path]):
+                    continue
+                problem = "is not the bytecode that was compiled"
             gone = drop and _remove(f"{self._root}/{path}")
             dropped, left = dropped + gone, left + (not gone)
             if problem is not None:
                 self._say(path, f"{problem}{': dropped' if gone else ''}", "bytecode")
         return dropped, left
+
+    def _listed_bytecode(self, seen: Survey) -> dict[str, bytes | None]:
+        """Hashes by path, as the lists say that are there; None for a list itself, which vouches for others alone."""
+        found: dict[str, bytes | None] = {}
+        for path in filter(is_list, seen.bytecode):
+            known = read_list(self._root / path)
+            if known is not None:
+                found |= {path: None, **known.files}
+        return found
+
+    def _is(self, path: str, sha256: bytes | None) -> bool:
+        if sha256 is None:
+            return True
+        try:
+            return digest_of(f"{self._root}/{path}", lambda _: None)[0] == sha256
+        except OSError:
+            return False
 
     def _foreign(self, path: str, seen: Survey) -> str | None:
         """Why a file of a `__pycache__` cannot be Python's own; None where it may be, or is no bytecode."""

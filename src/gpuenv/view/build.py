@@ -22,7 +22,7 @@ from gpuenv.view.switch import MARKER, current
 if TYPE_CHECKING:
     from gpuenv.view.libraries import LibraryFiles
 
-__all__ = ["build_view"]
+__all__ = ["build_view", "merged_tree"]
 
 
 Exchange = Callable[[Path, Path], bool]
@@ -50,8 +50,7 @@ def build_view(plan: ViewPlan, *, exchange: Exchange | None = None, anew: bool =
                     _rename(root, plan.path)
         return plan.path
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        raise StoreError("cannot build the environment", causes=(f"{error.strerror}{where}",)) from error
+        raise StoreError.refused("cannot build the environment", error, plan.store) from error
 
 
 def _rename(root: Path, final: Path) -> None:
@@ -108,7 +107,7 @@ def _mark_again(plan: ViewPlan) -> None:
 def _fill(root: Path, plan: ViewPlan) -> None:
     from gpuenv.view.scripts import launchers, rewritten_scripts, two_commands
 
-    merged = _merged(plan)
+    merged = merged_tree(plan)
     python = f"{plan.venv}/bin/python"
     programs = rewritten_scripts(merged, place=plan.place, python=python)
     taken = {name: owner for name, (owner, _) in programs.items()}
@@ -133,7 +132,8 @@ def _stamps(root: Path, plan: ViewPlan) -> dict[str, int]:
     return stamps(root, [site, "bin", *(f"{site}/{stored.dist_info}" for stored in plan.objects)])
 
 
-def _merged(plan: ViewPlan) -> Merged:
+def merged_tree(plan: ViewPlan) -> Merged:
+    """What goes where in the view, the wheels' own scripts among it; raises StoreError on conflicts."""
     held: dict[str, dict[str, Directory]] = {}
 
     def listing(stored: StoredObject, path: str) -> Directory | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from gpuenv.view.merge import Merged, Placement, Source
 from gpuenv.view.plan import LinkMode, ViewPlan
 
-__all__ = ["copy_file", "write_tree"]
+__all__ = ["copy_file", "link_file", "write_tree"]
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
@@ -79,6 +79,14 @@ def _hard_link(origin: str, target: str, link: str, *, solid: bool) -> bool:
             os.symlink(link, target)  # noqa: PTH211
             return False
     return True
+
+
+def link_file(origin: str, target: str, mode: LinkMode) -> None:
+    """A hard link, or a copy where the mode says so or the system refuses links."""
+    if mode is LinkMode.COPY:
+        copy_file(origin, target)
+    else:
+        _hard_link(origin, target, "", solid=True)
 
 
 def copy_file(origin: str, target: str) -> None:

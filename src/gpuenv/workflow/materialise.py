@@ -16,10 +16,11 @@ from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.url import without_credentials
 from gpuenv.model.version import is_native
+from gpuenv.store.commit import exchange
 from gpuenv.store.store import Store
 from gpuenv.view.build import build_view
 from gpuenv.view.generations import record_generation
-from gpuenv.view.plan import LinkMode, ViewPlan, default_links
+from gpuenv.view.plan import LinkMode, Links, ViewPlan, default_links
 from gpuenv.view.switch import refuse_foreign, switch
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.select import Selected
@@ -36,7 +37,9 @@ __all__ = ["Made", "Wanted", "built", "indexes_of", "materialise", "with_logins"
 class Wanted:
     """The environment that is to be. packages: what is selected of the target. artifacts: theirs, by name.
 
-    roots: the selected extras and groups, as root names.
+    roots: the selected extras and groups, as root names. links: how the view is to hold files, as its marker had it;
+    None: as flag, manifest and user say. anew: make the view again, also if it is there. compiled: with the bytecode of
+    every module.
     """
 
     selected: Selected
@@ -45,6 +48,9 @@ class Wanted:
     roots: tuple[str, ...]
     environment: str
     link_mode: str | None
+    links: Links | None = None
+    anew: bool = False
+    compiled: bool = False
 
 
 class Made(NamedTuple):
@@ -56,12 +62,16 @@ class Made(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """What the binaries of an environment come to. preload, libraries: as `ViewPlan` has it. facts: by package."""
+    """What the binaries of an environment come to. preload, libraries: as `ViewPlan` has it. facts: by package.
+
+    objects: by package, derived ones among them; none where no package needs one of another.
+    """
 
     warnings: tuple[str, ...] = ()
     preload: Mapping[str, tuple[str, ...]] = {}
     facts: Mapping[str, "NativeFacts"] = {}
     libraries: "LibraryFiles | None" = None
+    objects: Mapping[str, StoredObject] = {}
 
 
 def materialise(
@@ -106,8 +116,15 @@ def built(
     checked = _checked(project, store, wanted, objects, reader) if reader else _Checked()
     checked = checked._replace(libraries=_libraries(project, store, wanted, objects, checked.facts))
     found = (*_slips(objects.values()), *checked.warnings)
+    objects |= checked.objects
     marker = {**marker, "warnings": [*warnings, *found]}
-    return build_view(_view_plan(project, wanted, objects, marker, checked)), found
+    view_plan = _view_plan(project, store, wanted, objects, marker, checked)
+    view = build_view(view_plan, exchange=exchange, anew=wanted.anew)
+    if wanted.compiled:
+        from gpuenv.workflow.bytecode import compile_bytecode
+
+        found += compile_bytecode(view, view_plan, project.progress)
+    return view, found
 
 
 def _slips(objects: Iterable[StoredObject]) -> Iterator[str]:
@@ -136,12 +153,22 @@ def _checked(
     if not asked and not any(package.libraries for package in wanted.packages):
         return _Checked(facts=known)
     from gpuenv.view.preload import preload_list
+    from gpuenv.workflow.derive import bound
 
     here = selected.machine.platform == locked.target.platform
     judged = verify.judge(asked, selected.interpreter.path, locked.target, project.environ) if here else ()
     hosted = verify.hosted(judged)
     installed = verify.installed(locked, wanted.packages, known, places, rules=rules, hosted=hosted)
-    return _Checked(verify.warnings(judged), preload_list(installed), known)
+    made = bound(
+        store,
+        objects,
+        installed,
+        site_packages=f"lib/python{selected.interpreter.tag}/site-packages",
+        rules=rules,
+        python=selected.interpreter.path,
+        environ=project.environ,
+    )
+    return _Checked((*verify.warnings(judged), *made.warnings), preload_list(made.installed), known, None, made.objects)
 
 
 def _libraries(
@@ -216,14 +243,16 @@ def with_logins(artifacts: Iterable[LockedArtifact], manifest: Manifest) -> list
 
 def _view_plan(
     project: Project,
+    store: Store,
     wanted: Wanted,
     objects: Mapping[str, StoredObject],
     marker: Mapping[str, object],
     checked: _Checked,
 ) -> ViewPlan:
-    mode, fold = default_links(os.geteuid())
-    if wanted.link_mode:
-        mode = LinkMode(wanted.link_mode)
+    links = wanted.links or _links(project, wanted.link_mode)
+    elsewhere = {stored.name: store.path(stored) for stored in objects.values() if store.base(stored)}
+    if wanted.links is None and not wanted.link_mode:
+        links = links.beside(elsewhere)
     locked = wanted.selected.locked
     artifacts = dict(sorted(wanted.artifacts.items()))
     return ViewPlan(
@@ -236,8 +265,11 @@ def _view_plan(
         objects=tuple(objects[name] for name in artifacts),
         environment=wanted.environment,
         selection=wanted.roots,
-        link_mode=mode,
-        fold=fold,
+        link_mode=links.link_mode,
+        fold=links.fold,
+        unfold=links.unfold,
+        link_modes=links.link_modes,
+        elsewhere={path.name: path for path in elsewhere.values()},
         requested=frozenset(key.partition("[")[0] for root in wanted.roots for key in locked.roots.get(root, ())),
         direct_urls={name: _direct_url(project, a) for name, a in artifacts.items() if a.index is None},
         preload=checked.preload,
@@ -249,6 +281,18 @@ def _view_plan(
             "selection": list(wanted.roots),
             "packages": {name: [artifact.version, artifact.sha256] for name, artifact in artifacts.items()},
         },
+    )
+
+
+def _links(project: Project, asked: str | None) -> Links:
+    """How the view holds files: by the flag, else as is safe for the user; packages as the manifest says."""
+    mode, fold = default_links(os.geteuid())
+    rules = project.manifest.rules.packages
+    return Links(
+        LinkMode(asked) if asked else mode,
+        fold,
+        frozenset(name for name, rule in rules.items() if rule.unfold),
+        {name: LinkMode(rule.link_mode) for name, rule in rules.items() if rule.link_mode},
     )
 
 

@@ -2,15 +2,22 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gpuenv.errors import GpuenvError, StoreError, UsageError
+from gpuenv.errors import GpuenvError, InterpreterMissing, StoreError, UsageError
 from gpuenv.model.difference import Change
 from gpuenv.model.history import Entry, RolledBack
+from gpuenv.model.lock import Lock
 from gpuenv.store.guard import together
 from gpuenv.view.generations import Generation, generations, present, record_generation
+from gpuenv.view.state import changed, lacking
 from gpuenv.view.switch import current, linked_view, refuse_foreign, switch
 from gpuenv.workflow.project import Project, write_atomically
+
+if TYPE_CHECKING:
+    from gpuenv.workflow.select import Selected
 
 __all__ = ["history", "rollback"]
 
@@ -52,7 +59,7 @@ def rollback(project: Project, number: int | None = None, *, keep_lock: bool = F
         known = generations(project.store, project=project.root, name=project.root.name)
         now = _present(project, known)
         wanted = _wanted(known, now, number)
-        rebuilt = not _whole(wanted.view)
+        rebuilt = not _whole(wanted.view) or changed(wanted.view, current(wanted.view) or {}) is not None
         view = _rebuilt(project, wanted) if rebuilt else wanted.view
         reached = wanted.number
         if view != wanted.view:  # another interpreter or link mode: nothing in use is unrecorded
@@ -100,7 +107,8 @@ def _wanted(known: Sequence[Generation], now: Generation | None, number: int | N
 
 
 def _whole(view: Path) -> bool:
-    return current(view) is not None and (view / "bin" / "python").exists()
+    marker = current(view)
+    return marker is not None and lacking(view, marker) is None
 
 
 def _marker(project: Project, now: Generation | None) -> Mapping[str, object]:
@@ -124,11 +132,11 @@ def _changes(before: Mapping[str, object], now: Mapping[str, object]) -> tuple[C
 
 
 def _rebuilt(project: Project, wanted: Generation) -> Path:
-    """The view of a generation, made again of its lock and the objects that are there."""
+    """The view of a generation, made again of its lock and the objects that are there, as its marker says."""
     from gpuenv.model.plan import Plan
     from gpuenv.store.store import Store
+    from gpuenv.view.plan import Links
     from gpuenv.workflow.materialise import Wanted, built
-    from gpuenv.workflow.select import select
     from gpuenv.workflow.sync import Asked, roots_of
 
     marker = wanted.marker
@@ -136,18 +144,29 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
     target = str(marker["target"]) if marker else None
     selection = marker.get("selection")
     roots = tuple(selection) if isinstance(selection, list) else roots_of(project.manifest, Asked(target))
-    selected = select(project, lock, target=target, python=None)
+    selected = _selected(project, lock, target, marker)
     packages = selected.locked.reachable(frozenset(roots))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
-    store = Store(project.store)
+    store = Store(project.store, project.bases)
     missing = [a for a in artifacts.values() if store.find(a.sha256) is None]
     if missing:
         raise _gone(wanted, [f"{a.name} {a.version}" for a in missing], selected.locked.target.name, roots)
     plan = Plan.between({}, artifacts, {a.sha256 for a in artifacts.values()})
     environment = lock.environment(selected.locked, packages)
-    made = Wanted(selected, packages, artifacts, roots, environment, None)
+    made = Wanted(selected, packages, artifacts, roots, environment, None, links=Links.of_marker(marker))
     view, _ = built(project, store, lock, made, plan, {"asked": str(marker.get("asked", ""))}, selected.warnings)
     return view
+
+
+def _selected(project: Project, lock: Lock, target: str | None, marker: Mapping[str, object]) -> "Selected":
+    """The target with the interpreter that the marker names; where that is no more, the one that a sync would take."""
+    from gpuenv.workflow.select import select
+
+    python = marker.get("interpreter")
+    if isinstance(python, str):
+        with suppress(InterpreterMissing, UsageError):
+            return select(project, lock, target=target, python=python)
+    return select(project, lock, target=target, python=None)
 
 
 def _gone(wanted: Generation, missing: Sequence[str], target: str, roots: Sequence[str]) -> StoreError:

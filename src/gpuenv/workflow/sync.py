@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpuenv import __version__
 from gpuenv.errors import StaleLock, UsageError
 from gpuenv.host.fingerprint import fingerprint
+from gpuenv.store.layer import lost
 from gpuenv.store.marks import damaged_keys
+from gpuenv.view.state import changed, distributions, lacking
 from gpuenv.view.switch import current, current_view
 from gpuenv.workflow.lock import LockMode, LockResult, check, known_fresh
 from gpuenv.workflow.lock import lock as run_lock
@@ -41,6 +43,7 @@ class Asked(NamedTuple):
     target: str | None = None
     python: str | None = None
     link_mode: str | None = None
+    compile_bytecode: bool = False
     extras: tuple[str, ...] = ()
     all_extras: bool = False
     groups: tuple[str, ...] = ()
@@ -66,9 +69,19 @@ class SyncResult(NamedTuple):
 
 
 def sync(
-    project: Project, asked: Asked, *, use: LockUse = LockUse.REFRESH, dry_run: bool = False
+    project: Project,
+    asked: Asked,
+    *,
+    use: LockUse = LockUse.REFRESH,
+    dry_run: bool = False,
+    exact: bool = True,
+    anew: bool = False,
 ) -> "SyncResult | Conflict":
-    """Make `.venv` hold exactly what the lock says for this machine's target."""
+    """Make `.venv` hold exactly what the lock says for this machine's target.
+
+    exact: what others changed in an environment that is right otherwise is undone. anew: the environment is made again,
+    whatever is there.
+    """
     lock_warnings: tuple[str, ...] = ()
     passed_over: Mapping[str, tuple[PassedOver, ...]] = MappingProxyType({})
     if use is LockUse.REFRESH:
@@ -79,21 +92,22 @@ def sync(
     else:
         data = _lock_as_it_is(project, use)
     digest = _digest(project, data, asked)
-    if (done := _nothing_to_do(project, digest)) and not dry_run:
+    if not anew and not dry_run and (done := _nothing_to_do(project, digest, exact=exact)):
         return done
     from contextlib import nullcontext
 
+    from gpuenv.store.access import writable
     from gpuenv.store.guard import together
 
-    with nullcontext() if dry_run else together(project.store):
-        result = _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run)
+    with together(project.store) if not dry_run and writable(project.store) else nullcontext():
+        result = _sync(project, asked, data, digest, lock_warnings, dry_run=dry_run, anew=anew)
         return result._replace(passed_over=passed_over)
 
 
-def up_to_date(project: Project, asked: Asked) -> SyncResult | None:
+def up_to_date(project: Project, asked: Asked, *, exact: bool = True) -> SyncResult | None:
     """The answer of `sync` if it is known without a closer look that there is nothing to do, else None."""
     data = known_fresh(project)
-    return _nothing_to_do(project, _digest(project, data, asked)) if data is not None else None
+    return _nothing_to_do(project, _digest(project, data, asked), exact=exact) if data is not None else None
 
 
 def _lock_as_it_is(project: Project, use: LockUse) -> bytes:
@@ -107,20 +121,32 @@ def _lock_as_it_is(project: Project, use: LockUse) -> bytes:
 
 def _digest(project: Project, data: bytes, asked: Asked) -> str:
     """Everything that decides what `.venv` holds, as one digest: the same digest, the same view."""
-    parts = [__version__, str(project.root), str(project.store), asked, os.geteuid() == 0, fingerprint(project.environ)]
+    places = [str(project.root), str(project.store), *map(str, project.bases)]
+    parts = [__version__, places, asked, os.geteuid() == 0, fingerprint(project.environ)]
     text = json.dumps(parts) + project.manifest_text()
     return hashlib.sha256(text.encode() + b"\0" + data).hexdigest()
 
 
-def _nothing_to_do(project: Project, digest: str) -> SyncResult | None:
-    """The result of the sync that made the present view, if it answered the same question."""
+def _nothing_to_do(project: Project, digest: str, *, exact: bool) -> SyncResult | None:
+    """The result of the sync that made the present view, if it answered the same question and the view is as it was."""
     marker = current(project.venv)
     view = current_view(project.venv)
-    if marker is None or view is None or marker.get("asked") != digest or not (view / "bin" / "python").exists():
+    if marker is None or view is None or marker.get("asked") != digest or not _is_whole(project, view, marker):
         return None
+    if exact and changed(view, marker):
+        return None
+    return _as_it_is(view, marker)
+
+
+def _is_whole(project: Project, view: "Path", marker: "dict[str, object]") -> bool:
+    """Is everything there that a view is made of, as far as a glance tells?"""
     objects = marker.get("objects")
     if not damaged_keys(project.store).isdisjoint(objects if isinstance(objects, list) else ()):
-        return None
+        return False
+    return not lacking(view, marker) and not lost(marker)
+
+
+def _as_it_is(view: "Path", marker: Mapping[str, object]) -> SyncResult:
     packages = marker.get("packages")
     return SyncResult(
         target=str(marker.get("target")),
@@ -133,9 +159,17 @@ def _nothing_to_do(project: Project, digest: str) -> SyncResult | None:
 
 
 def _sync(
-    project: Project, asked: Asked, data: bytes, digest: str, lock_warnings: tuple[str, ...], *, dry_run: bool
+    project: Project,
+    asked: Asked,
+    data: bytes,
+    digest: str,
+    lock_warnings: tuple[str, ...],
+    *,
+    dry_run: bool,
+    anew: bool,
 ) -> SyncResult:
     from gpuenv.model.plan import Plan
+    from gpuenv.store.access import refuse_unwritable
     from gpuenv.store.store import Store
     from gpuenv.workflow.materialise import Wanted, materialise
     from gpuenv.workflow.select import select
@@ -145,26 +179,68 @@ def _sync(
     roots = roots_of(project.manifest, asked)
     packages = selected.locked.reachable(frozenset(roots))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
-    store = Store(project.store)
+    store = Store(project.store, project.bases)
     stored = {a.sha256 for a in artifacts.values() if store.find(a.sha256) is not None}
+    others = _changed_by_others(project)
     plan = Plan.between(_present(project), artifacts, stored)
     result = SyncResult(
         target=selected.locked.target.name,
         environment=lock.environment(selected.locked, packages),
         view=project.venv,
-        changed=not plan.empty,
+        changed=anew or bool(others) or not plan.empty,
         plan=plan,
         packages=len(packages),
         warnings=(*lock_warnings, *selected.warnings, *_not_installed(project.manifest)),
     )
     if dry_run:
-        return result
-    wanted = Wanted(selected, packages, artifacts, roots, result.environment, asked.link_mode)
+        return result._replace(warnings=(*result.warnings, *others, *store.warnings))
+    if (present := _for_readers(project, result, roots)) is not None:
+        return present
+    refuse_unwritable(project.store)
+    passing = (*others, *store.warnings, *_lost_by_bases(project))
+    wanted = Wanted(
+        selected,
+        packages,
+        artifacts,
+        roots,
+        result.environment,
+        asked.link_mode,
+        anew=anew,
+        compiled=asked.compile_bytecode,
+    )
     text = data.decode("utf-8", "replace")
     made = materialise(project, store, lock, text, wanted, plan, {"asked": digest}, result.warnings)
     return result._replace(
-        view=made.view, changed=made.switched or result.changed, warnings=(*result.warnings, *made.warnings)
+        view=made.view, changed=made.switched or result.changed, warnings=(*result.warnings, *made.warnings, *passing)
     )
+
+
+def _for_readers(project: Project, wanted: SyncResult, roots: Sequence[str]) -> SyncResult | None:
+    """The present environment, if it is the wanted one and the store is another's: whoever may write made it.
+
+    What else would make a writer's sync link anew, such as another way to link, is the writer's to choose.
+    """
+    from gpuenv.store.access import writable
+
+    if writable(project.store):
+        return None
+    marker, view = current(project.venv), current_view(project.venv)
+    if marker is None or view is None or not _is_whole(project, view, marker):
+        return None
+    same = (marker.get("target"), marker.get("environment"), marker.get("selection"))
+    if same != (wanted.target, wanted.environment, list(roots)):
+        return None
+    return wanted._replace(view=view, changed=False)
+
+
+def _lost_by_bases(project: Project) -> tuple[str, ...]:
+    """A line for each base store that lacks by now what the present view took from it."""
+    lines = []
+    for base, keys in lost(current(project.venv) or {}).items():
+        names = [key.partition("-")[2] for key in keys]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"the base store {base} lost {', '.join(names[:3])}{more}, which .venv had from there")
+    return tuple(lines)
 
 
 def roots_of(manifest: "Manifest", asked: Asked) -> tuple[str, ...]:
@@ -191,9 +267,23 @@ def _present(project: Project) -> "dict[str, Any]":
 
     marker = current(project.venv) or {}
     packages = marker.get("packages")
-    if not isinstance(packages, dict):
-        return {}
-    return {name: Installed(name, version, sha256) for name, (version, sha256) in packages.items()}
+    known = packages if isinstance(packages, dict) else {}
+    present = {name: Installed(name, version, sha256) for name, (version, sha256) in known.items()}
+    view = current_view(project.venv)
+    if view is None or not changed(view, marker):
+        return present
+    for name, version in distributions(view, marker):
+        if name not in known or version != known[name][0]:
+            present[name] = Installed(name, version, "")
+    return present
+
+
+def _changed_by_others(project: Project) -> tuple[str, ...]:
+    """A warning, if somebody else than gpuenv changed the environment."""
+    marker, view = current(project.venv), current_view(project.venv)
+    if marker is None or view is None or (where := changed(view, marker)) is None:
+        return ()
+    return (f".venv was changed by something else than gpuenv ({where}), and is made anew",)
 
 
 def _not_installed(manifest: "Manifest") -> tuple[str, ...]:
