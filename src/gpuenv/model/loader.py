@@ -15,13 +15,13 @@ from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.host_libraries import HostPolicy
 from gpuenv.model.target import Target
 
-__all__ = ["Binaries", "Edge", "installed_at", "search_path", "why_unfit"]
+__all__ = ["SITE", "Binaries", "Edge", "installed_at", "search_path", "why_unfit"]
 
 # Machine of a target -> as the facts name it.
 _MACHINES = {"i686": "i386"}
 
-# Where site-packages lies in an environment, and the folders of NAME.data seen from there.
-_SITE = "lib/python3/site-packages"
+# Where site-packages lies in an environment of no particular Python, and the folders of NAME.data seen from there.
+SITE = "lib/python3/site-packages"
 _OUTSIDE = "../../.."
 _SCHEMES = {"purelib": "", "platlib": "", "data": "../../..", "scripts": "../../../bin", "headers": "../../../include"}
 
@@ -64,10 +64,10 @@ def _expand(paths: Iterable[str], origin: str) -> Iterator[str]:
 
 def _normal(path: str) -> str:
     """A path from site-packages, each place by one name: what leaves it goes by the root of the environment."""
-    whole = posixpath.normpath(posixpath.join(_SITE, path))
-    if whole == _SITE:
+    whole = posixpath.normpath(posixpath.join(SITE, path))
+    if whole == SITE:
         return "."
-    return whole.removeprefix(f"{_SITE}/") if whole.startswith(f"{_SITE}/") else posixpath.join(_OUTSIDE, whole)
+    return whole.removeprefix(f"{SITE}/") if whole.startswith(f"{SITE}/") else posixpath.join(_OUTSIDE, whole)
 
 
 class Edge(NamedTuple):

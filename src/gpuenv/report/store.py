@@ -96,7 +96,7 @@ def repair_page(done: Repair) -> str:
         return "\n".join([*_damages(done.found.damaged), f"nothing to repair: {_looked_at(done.found)}"])
     lines = []
     for one in done.outcomes:
-        how = "fetched again" if one.fetched else "repaired in place"
+        how = "fetched again" if one.fetched else "derived again" if one.derived else "repaired in place"
         lines.append(f"{one.what}: {how if one.problem is None else f'NOT REPAIRED: {one.problem}'}")
     return "\n".join(lines)
 

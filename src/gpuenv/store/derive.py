@@ -11,9 +11,8 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from typing import NamedTuple
 from gpuenv.archive.staging import staging
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import Directory, StoredFile, StoredObject, decode_listing, decode_object
-from gpuenv.store.commit import publish, replace, sync_filesystem
+from gpuenv.store.commit import publish, replace, settle, sync_filesystem
 from gpuenv.store.links import follow, inodes
 from gpuenv.store.marks import is_damaged, mark, unmark
 from gpuenv.store.restate import restate
@@ -30,7 +29,7 @@ from gpuenv.store.survey import digest_of
 from gpuenv.store.tree import TreeFile, tree_hash
 from gpuenv.store.unpack import MTIME, close_directories, write_facts
 
-__all__ = ["Patch", "Recipe", "derive", "find_derived", "own_bytes", "recipes"]
+__all__ = ["Patch", "Recipe", "dead_names", "derive", "find_derived", "own_bytes", "recipes"]
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}
 _ELF = b"\x7fELF"
@@ -97,6 +96,19 @@ def find_derived(root: Path, recipe: Recipe) -> StoredObject | None:
     return found if here else None
 
 
+def dead_names(root: Path, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The names below `derived/` that serve nothing, and why. known: keys that are missed by others already."""
+    with suppress(FileNotFoundError), os.scandir(root / "derived") as entries:
+        for entry in entries:
+            if not entry.is_symlink():
+                continue
+            key = os.path.basename(os.readlink(entry.path))  # noqa: PTH115, PTH119
+            if _recipe(root, entry.name) is None:
+                yield entry.name, "has no recipe that gives its name"
+            elif key not in known and not (root / "objects" / key).is_dir():
+                yield entry.name, f"leads to {key}, which is not there"
+
+
 def own_bytes(root: Path, key: str, recipe: Recipe) -> int | None:
     """The bytes of a derived object that are not its original's; None where it shares none with it."""
     made, original = root / "objects" / key, root / "objects" / recipe.original
@@ -111,7 +123,7 @@ def own_bytes(root: Path, key: str, recipe: Recipe) -> int | None:
 def derive(
     store: Store, original: StoredObject, recipe: Recipe, patch: Patch, origin_paths: OriginPaths
 ) -> StoredObject:
-    """The object that the recipe makes of its original: from the store, or made now, by one process at a time.
+    """The object that the recipe makes of its original: of the store or a base, or made now, by one process at a time.
 
     patch: adds entries to a copy of a binary. Raises StoreError where the original is damaged or the disk refuses, and
     what `patch` raises.
@@ -121,12 +133,15 @@ def derive(
             found = find_derived(store.root, recipe)
             if found is not None:
                 return found
+            for base in store.bases:
+                if (found := find_derived(base.root, recipe)) is not None and not is_damaged(store.root, found.key):
+                    return store.below(found, base)
             store.objects.mkdir(parents=True, exist_ok=True)
             with staging(store.root / "tmp") as directory:
                 target = directory / "object"
                 target.mkdir()
                 stored = _Making(store, original, recipe, patch, origin_paths).fill(target)
-                _publish(store.root, target, stored, recipe)
+                _publish(store.root, directory, stored, recipe)
                 return stored
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
@@ -156,8 +171,10 @@ class _Making(NamedTuple):
         for path, file in files.items():
             if path in self.recipe.entries:
                 self._copy(source / path, target / path, file)
-            else:
+            elif self.store.base(self.original) is None:
                 _link(source / path, target / path)
+            else:  # a hard link would be a change in the base
+                shutil.copy2(source / path, target / path)
         # not before all are there: a binary is looked at among its neighbours
         for path, entries in self.recipe.entries.items():
             if path not in files:
@@ -200,22 +217,25 @@ class _Making(NamedTuple):
         )
 
 
-def _publish(root: Path, staged: Path, stored: StoredObject, recipe: Recipe) -> None:
-    """Make a derived object visible, and then its name; a damaged one that is there is exchanged."""
-    folder, final = root / "derived", root / "objects" / stored.key
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{secrets.token_hex(8)}"
-    temporary.write_text(recipe.text, "utf-8")
-    temporary.chmod(0o444)
-    temporary.rename(folder / f"{recipe.digest}.json")
+def _publish(root: Path, directory: Path, stored: StoredObject, recipe: Recipe) -> None:
+    """Make what waits at `directory/object` visible, and then its name; a damaged object that is there is exchanged."""
+    names, final, staged = root / "derived", root / "objects" / stored.key, directory / "object"
+    names.mkdir(exist_ok=True)
+    (directory / "recipe").write_text(recipe.text, "utf-8")
+    (directory / "recipe").chmod(0o444)
+    (directory / "name").symlink_to(f"../objects/{stored.key}")
     sync_filesystem(root)
-    if not publish(staged, final) and is_damaged(root, stored.key):
+    if publish(staged, final):
+        pass
+    elif is_damaged(root, stored.key):
         before = inodes(final)
         replace(staged, final)
         follow(root, before, final)
+    else:
+        settle(final)
     unmark(root, stored.key)
-    temporary.symlink_to(f"../objects/{stored.key}")
-    temporary.rename(folder / recipe.digest)
+    (directory / "recipe").rename(names / f"{recipe.digest}.json")
+    (directory / "name").rename(names / recipe.digest)
 
 
 def _listed(root: Path) -> dict[str, StoredFile]:

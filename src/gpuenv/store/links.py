@@ -90,6 +90,14 @@ def follow(store: Path, before: Mapping[Inode, str], root: Path) -> None:
                     _follow(view.path, before, root, directory / "link")
 
 
+def _is_another(file: Path, status: os.stat_result) -> bool:
+    """Is there a file, which is not the one with this status? One that stayed (derived objects) cannot be renamed."""
+    try:
+        return file.is_file() and not os.path.samestat(file.lstat(), status)
+    except OSError:
+        return False
+
+
 def _marker(view: str) -> str:
     try:
         with open(f"{view}/gpuenv.json", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
@@ -103,6 +111,6 @@ def _follow(view: str, before: Mapping[Inode, str], root: Path, new: Path) -> No
         for name in names:
             status = os.lstat(f"{folder}/{name}")
             path = before.get(Inode(status.st_dev, status.st_ino))
-            if path is not None and (root / path).is_file():
+            if path is not None and _is_another(root / path, status):
                 os.link(root / path, new)
                 os.rename(new, f"{folder}/{name}")  # noqa: PTH104

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gpuenv.model.facts import ObjectFacts, led
-from gpuenv.model.loader import installed_at, search_path
+from gpuenv.model.loader import SITE, installed_at, search_path
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.view.preload import Installed
 
-__all__ = ["Dead", "Routes", "is_fixed", "is_program", "rerouted", "routes"]
+__all__ = ["Dead", "Entry", "Routes", "is_fixed", "is_program", "rerouted", "routes"]
 
 _INEXPRESSIBLE = frozenset(":;$")  # what separates entries, or begins a word that the loader replaces
 
@@ -41,10 +41,17 @@ class Dead(NamedTuple):
         return f"{self.name}: {self.path}{loaded} will not find {self.soname}{of}: {self.reason}"
 
 
+class Entry(NamedTuple):
+    """An entry to add to a search path. modelled: the same in an environment of any Python (`loader.SITE`)."""
+
+    text: str
+    modelled: str
+
+
 class Routes(NamedTuple):
     """Entries to add to search paths, by distribution and path in its artifact; and what nothing can serve."""
 
-    added: Mapping[str, Mapping[str, tuple[str, ...]]]
+    added: Mapping[str, Mapping[str, tuple[Entry, ...]]]
     dead: tuple[Dead, ...] = ()
 
 
@@ -89,14 +96,19 @@ def routes(
 
 
 def rerouted(
-    distributions: Mapping[str, Installed], added: Mapping[str, Mapping[str, tuple[str, ...]]]
+    distributions: Mapping[str, Installed], added: Mapping[str, Mapping[str, tuple[Entry, ...]]]
 ) -> dict[str, Installed]:
-    """The distributions with the entries of `Routes.added` in their binaries."""
-    found = dict(distributions)
-    for name, paths in added.items():
-        facts = found[name].facts
-        objects = tuple(led(one, paths[one.path]) if one.path in paths else one for one in facts.objects)
-        found[name] = replace(found[name], facts=facts.with_objects(objects))
+    """The distributions with the entries of `Routes.added` in their binaries, as preloading has to see them.
+
+    Their programs sleep: what is opened in a process of Python is no help to them.
+    """
+    found = {}
+    for name, own in distributions.items():
+        entries = {path: tuple(one.modelled for one in wanted) for path, wanted in added.get(name, {}).items()}
+        objects = tuple(led(one, entries[one.path]) if one.path in entries else one for one in own.facts.objects)
+        programs = {one.path for one in own.facts.objects if is_program(one)}
+        asleep = frozenset(own.asleep) | programs
+        found[name] = replace(own, facts=own.facts.with_objects(objects), asleep=asleep)
     return found
 
 
@@ -115,7 +127,7 @@ class _Ways:
     distributions: Mapping[str, Installed]
     site_packages: str
     fixed: Callable[[str, ObjectFacts], str | None]
-    added: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    added: dict[str, dict[str, tuple[Entry, ...]]] = field(default_factory=dict)
     dead: set[Dead] = field(default_factory=set)
 
     def walk(self, own: Installed, root: ObjectFacts, *, only: bool) -> None:
@@ -170,7 +182,7 @@ class _Ways:
             self.added.setdefault(own.name, {})[binary.path] = tuple(dict.fromkeys(entries.values()))
         return None if soname in entries else "no file has that name, in a folder that a search path can name"
 
-    def _entries(self, own: Installed, binary: ObjectFacts) -> Iterator[tuple[str, str]]:
+    def _entries(self, own: Installed, binary: ObjectFacts) -> Iterator[tuple[str, Entry]]:
         """By soname, the entries that a binary lacks for what it needs."""
         folders = frozenset(search_path(binary))
         for soname in binary.needed:
@@ -184,11 +196,16 @@ class _Ways:
                 if entry is not None:
                     yield soname, entry
 
-    def _entry(self, binary: ObjectFacts, folder: str) -> str | None:
-        """The way from a binary to a folder, both seen from site-packages; None where no entry can say it."""
-        here = posixpath.normpath(posixpath.join(self.site_packages, posixpath.dirname(installed_at(binary.path))))
-        there = posixpath.normpath(posixpath.join(self.site_packages, folder))
-        way = posixpath.relpath(there, here)
-        if _INEXPRESSIBLE & set(way):
+    def _entry(self, binary: ObjectFacts, folder: str) -> Entry | None:
+        """What leads from a binary to a folder, seen from site-packages; None where no entry can say it."""
+        if _INEXPRESSIBLE & set(folder):
             return None
-        return "$ORIGIN" if way == "." else f"$ORIGIN/{way}"
+        place = posixpath.dirname(installed_at(binary.path))
+        return Entry(_way(self.site_packages, place, folder), _way(SITE, place, folder))
+
+
+def _way(site_packages: str, place: str, folder: str) -> str:
+    """The entry that leads from one folder to another, both seen from site-packages."""
+    here, there = (posixpath.normpath(posixpath.join("/", site_packages, path)) for path in (place, folder))
+    way = posixpath.relpath(there, here)
+    return "$ORIGIN" if way == "." else f"$ORIGIN/{way}"

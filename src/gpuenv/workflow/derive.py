@@ -4,6 +4,7 @@ What cannot be rewritten stays with preloading (docs/decisions/0017-derived-obje
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import NamedTuple
 
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.binaries.rewritten import change, look
-from gpuenv.errors import BinaryError, GpuenvError, StoreError
+from gpuenv.errors import BinaryError, StoreError
 from gpuenv.host.patching import Patchelf, find_patchelf, set_search_path, trace
 from gpuenv.model.facts import ObjectFacts
 from gpuenv.model.rules import NativeRules
-from gpuenv.model.stored import StoredObject
+from gpuenv.model.stored import StoredObject, decode_object
 from gpuenv.store.derive import Recipe, derive
 from gpuenv.store.layout import place_of
 from gpuenv.store.store import Store
@@ -66,25 +67,33 @@ def bound(
             objects = {**objects, **_derived(store, objects, ways, tool, _loader_of(python))}
             break
         except _Unpatched as error:
-            fixed.known[error.name, error.path] = f"it could not be given a search path: {error.message}"
+            fixed.known[error.name, error.path] = f"it could not be given a search path: {error}"
     told = {(one.name, one.path) for one in ways.dead}
     failed = {place: reason for place, reason in sorted(fixed.failed.items()) if place not in told}
     stuck = [f"{name}: {path} stays as it is: {reason}" for (name, path), reason in failed.items()]
     return Bound(objects, rerouted(installed, ways.added), (*dict.fromkeys(one.words for one in ways.dead), *stuck))
 
 
-def made_again(store: Store, original: StoredObject, recipe: Recipe, python: str, environ: Mapping[str, str]) -> str:
-    """Derive an object once more, as its recipe has it; returns the key of what came of it. Raises GpuenvError."""
+def made_again(store: Store, original: Path, recipe: Recipe, environ: Mapping[str, str]) -> str:
+    """Derive an object once more, as its recipe has it; returns the key of what came of it. original: its folder.
+
+    Raises StoreError where it cannot be made.
+    """
     tool = find_patchelf(environ)
     if recipe.tool != _named(tool):
         causes = [f"it was made with {recipe.tool}, and here is {_named(tool)}"]
         raise StoreError("it cannot be made again", causes=causes, hints=["gpuenv sync"])
-    patch = partial(_patch, tool, _loader_of(python))
-    return derive(store, original, recipe, patch, origin_paths).key
+    facts = decode_object((original / "facts.msgpack").read_bytes())
+    if facts is None:
+        raise StoreError(f"the object {original.name} is damaged")
+    try:
+        return derive(store, facts, recipe, partial(_patch, tool, _loader_of(sys.executable)), origin_paths).key
+    except _Unpatched as error:
+        raise StoreError("it cannot be made again", causes=[str(error)]) from error
 
 
-class _Unpatched(GpuenvError):
-    """A binary that came out wrong, or not at all. path: as its artifact has it."""
+class _Unpatched(Exception):
+    """A binary that came out wrong, or not at all; why, in words. path: as its artifact has it."""
 
     name = path = ""
 
@@ -134,7 +143,8 @@ def _derived(
     for name, added in ways.added.items():
         original = objects[name]
         places = {place_of(path, original.name, original.version): path for path in added}
-        recipe = Recipe(original.key, {place: added[path] for place, path in sorted(places.items())}, _named(tool))
+        entries = {place: tuple(one.text for one in added[path]) for place, path in sorted(places.items())}
+        recipe = Recipe(original.key, entries, _named(tool))
         found[name] = derive(
             store, original, recipe, _telling(partial(_patch, tool, loader), name, places), origin_paths
         )

@@ -12,6 +12,7 @@ from gpuenv.model.holdings import Checked, Damage, Outcome, Repair
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
 from gpuenv.model.version import InvalidVersion, parse_version
+from gpuenv.store.derive import recipes
 from gpuenv.store.guard import together
 from gpuenv.store.links import artifacts
 from gpuenv.store.marks import mark, unmark
@@ -20,6 +21,7 @@ from gpuenv.store.store import Store
 from gpuenv.store.verify import IN_PLACE, check_object
 from gpuenv.view.generations import Generation, History, histories
 from gpuenv.view.switch import current
+from gpuenv.workflow.derive import made_again
 from gpuenv.workflow.fetch import fetch
 from gpuenv.workflow.materialise import indexes_of, with_logins
 from gpuenv.workflow.project import Project
@@ -47,7 +49,8 @@ def repair(project: Project, wanted: Sequence[str] = ()) -> Repair:
         raise StoreError("nothing was repaired", causes=causes, hints=["run it as the user who owns the store"])
     with together(project.store):
         work = _Repair(project)
-        outcomes = [work.object(checked) for checked in found.objects if not checked.whole]
+        damaged = [checked for checked in found.objects if not checked.whole]
+        outcomes = [work.object(checked) for checked in sorted(damaged, key=lambda one: work.is_derived(one.key))]
         outcomes += [work.gone(damage) for damage in found.elsewhere if damage.kind == "gone"]
         outcomes += [work.link(damage) for damage in found.elsewhere if damage.kind == "link"]
     return Repair(found, tuple(outcomes))
@@ -63,6 +66,11 @@ class _Repair:
         for digest, key in artifacts(project.store).items():
             self._digests.setdefault(key, []).append(digest)
         self._histories = histories(project.store)
+        self._recipes = recipes(project.store)
+
+    def is_derived(self, key: str) -> bool:
+        """Is this object made of another one, which has to be healed first?"""
+        return key in self._recipes
 
     def object(self, checked: Checked) -> Outcome:
         """Heal an object that is there."""
@@ -75,20 +83,20 @@ class _Repair:
                 mend(root, checked.damaged, origin_paths=origin_paths)
                 if self._whole(root):
                     return Outcome(checked.key)
-            return self._fetched(checked.key)
+            return self._made(checked.key)
         except OSError as error:
             return Outcome(checked.key, f"{error.strerror}: {error.filename}")
 
     def gone(self, damage: Damage) -> Outcome:
         """Bring back an object that views need and that is not there."""
-        return self._fetched(damage.object or "")
+        return self._made(damage.object or "")
 
     def link(self, damage: Damage) -> Outcome:
         """A link that leads nowhere: a name of an artifact goes; one of a view may be whole again by now."""
         path = self._store.root / damage.path
-        if damage.path.startswith("artifacts/"):
+        if damage.path.startswith(("artifacts/", "derived/")):
             with suppress(OSError):
-                if not path.exists():
+                if damage.path.startswith("derived/") or not path.exists():
                     path.unlink()
             return Outcome(damage.path, None if not path.is_symlink() else "it cannot be removed")
         if path.exists():
@@ -103,6 +111,26 @@ class _Repair:
         if found.whole:
             unmark(self._store.root, root.name)
         return found.whole
+
+    def _made(self, key: str) -> Outcome:
+        """Derive the object again, from an original that is whole; fetch it again if it was not derived."""
+        recipe = self._recipes.get(key)
+        if recipe is None:
+            return self._fetched(key)
+        original = self._store.objects / recipe.original
+        healed = Outcome(key) if original.is_dir() and self._whole(original) else self._fetched(original.name)
+        if healed.problem:
+            return Outcome(key, f"it was derived from {original.name}: {healed.problem}")
+        mark(self._store.root, key)  # else the store would answer that it has it
+        try:
+            made = made_again(self._store, original, recipe, self._project.environ)
+        except GpuenvError as error:
+            if not (self._store.objects / key).exists():
+                unmark(self._store.root, key)
+            return Outcome(key, ": ".join([error.message, *error.causes[-1:], *error.hints[:1]]))
+        if made != key or not self._whole(self._store.objects / key):
+            return Outcome(key, "it comes out otherwise now: run `gpuenv sync` where it is needed")
+        return Outcome(key, derived=True)
 
     def _fetched(self, key: str) -> Outcome:
         """Fetch the object's wheel again; the store exchanges the object."""

@@ -12,6 +12,7 @@ from gpuenv.errors import StoreError, UsageError
 from gpuenv.model.holdings import Checked, Damage, Held, Inventory, Tenant, Verified
 from gpuenv.model.progress import Progress
 from gpuenv.model.stored import decode_object
+from gpuenv.store.derive import Recipe, dead_names, own_bytes, recipes
 from gpuenv.store.guard import together
 from gpuenv.store.links import artifacts, dead_links
 from gpuenv.store.marks import damaged_keys, mark, unmark
@@ -24,6 +25,7 @@ __all__ = ["inventory", "named", "verify", "views_of"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _STEP = "verify"
 _AT_ONCE = 8
+_IN_A_FILE = ("content", "size", "mode")  # damage that hard links share
 
 
 # what is there
@@ -54,6 +56,8 @@ def inventory(store: Path) -> Inventory:
         _held(store / "objects" / key, tuple(sorted(held_by.get(key, ()))), linked.get(key, 0), key in marked)
         for key in _objects(store)
     ]
+    made = recipes(store)
+    found = [_without_shared(store, one, made[one.key]) if one.key in made else one for one in found]
     sizes = {one.key: one.size for one in found}
     return Inventory(
         tuple(sorted(found, key=lambda one: (one.name, one.version, one.key))),
@@ -69,6 +73,12 @@ def _held(root: Path, projects: tuple[str, ...], views: int, damaged: bool) -> H
     except OSError:
         facts = None
     return Held(root.name, name, version, facts.size if facts else 0, projects, views, damaged or facts is None)
+
+
+def _without_shared(store: Path, one: Held, recipe: Recipe) -> Held:
+    """A derived object, without what it shares with its original."""
+    size = own_bytes(store, one.key, recipe)
+    return one if size is None else one._replace(size=size)
 
 
 def _tenant(
@@ -187,11 +197,28 @@ def _elsewhere(store: Path, views: Mapping[str, frozenset[str]]) -> Iterator[Dam
     for digest, key in sorted(artifacts(store).items()):
         if key not in here and key not in gone:
             yield Damage(None, f"artifacts/{digest}", f"leads to {key}, which is not there", "link")
+    for digest, problem in sorted(dead_names(store, gone)):
+        yield Damage(None, f"derived/{digest}", problem, "link")
 
 
-def _remember(store: Path, checked: Iterable[Checked]) -> bool:
-    """Leave marks for `sync`, take old ones away; False where the store does not let us."""
+def _sharing(store: Path, checked: Sequence[Checked]) -> set[str]:
+    """Objects that may have damaged files in common with those that were looked at, and were not looked at."""
+    damaged = {one.key for one in checked if any(damage.kind in _IN_A_FILE for damage in one.damaged)}
+    families: dict[str, set[str]] = {}
+    for key, recipe in recipes(store).items() if damaged else ():
+        families.setdefault(recipe.original, {recipe.original}).add(key)
+    found = {key for family in families.values() if family & damaged for key in family}
+    return {key for key in found - {one.key for one in checked} if (store / "objects" / key).is_dir()}
+
+
+def _remember(store: Path, checked: Sequence[Checked]) -> bool:
+    """Leave marks for `sync`, take old ones away; False where the store does not let us.
+
+    What shares files with a damaged object, and was not looked at, has to be made anew as well.
+    """
     try:
+        for key in _sharing(store, checked):
+            mark(store, key)
         for one in checked:
             (unmark if one.whole else mark)(store, one.key)
     except OSError:
