@@ -21,6 +21,7 @@ GpuenvError                 exit 2   something unexpected
 The exit code stands on the class, hints on the instance; `cli` is the only place that catches them.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -72,6 +73,22 @@ class StoreError(GpuenvError):
     """The store or a view cannot be read or written."""
 
     kind = "store"
+
+    @classmethod
+    def refused(cls, message: str, error: OSError, place: object) -> "StoreError":
+        """A failure of the file system, in its own words; what helps is said of `place`, a folder that stays."""
+        where = f": {error.filename}" if error.filename else ""
+        return cls(message, causes=(f"{error.strerror or error}{where}",), hints=_remedies(error, place))
+
+
+def _remedies(error: OSError, place: object) -> tuple[str, ...]:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (f"free some space or inodes: df -h {place}; df -i {place}",)
+    if error.errno == errno.EROFS:
+        return (f"its file system is read-only: findmnt --target {place}",)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (f"its permissions must let you: ls -ld {place}",)
+    return ()
 
 
 class NoSolution(GpuenvError):

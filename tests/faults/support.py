@@ -41,6 +41,7 @@ class World:
         (base / "said").mkdir()
         self.base = base
         self.project = Project(base / "now", server)
+        self.store = self.project.store
         self._forks: subprocess.Popen[str] | None = None
 
     def close(self) -> None:
@@ -88,12 +89,12 @@ class World:
         _remove(self.base / "now")
         subprocess.run(["cp", "-a", self.base / name, self.base / "now"], check=True)
 
-    # what must be true
+    def use_store(self, store: Path) -> None:
+        """From now on the store is there."""
+        self.store = store
+        self.project.environment["GPUENV_STORE"] = str(store)
 
-    @property
-    def store(self) -> Path:
-        """The store."""
-        return self.project.store
+    # what must be true
 
     def works(self, modules: Sequence[str]) -> str | None:
         """The versions that the environment's own interpreter imports, None where there is no environment at all."""
@@ -125,7 +126,7 @@ class World:
         found += [path for path in self.store.rglob(".*") if "/objects/" not in f"{path}"]
         known = {"pyproject.toml", "gpuenv.lock", ".venv"}
         found += [path for path in self.project.root.iterdir() if path.name not in known]
-        return sorted(str(path.relative_to(self.base / "now")) for path in found)
+        return sorted(str(path.relative_to(self.base)) for path in found)
 
 
 def damaged(objects: Sequence[Path]) -> list[str]:

@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -86,8 +87,8 @@ def _words(problem: Exception) -> GpuenvError:
         text = problem.format_message().rstrip(".")
         return UsageError(text[:1].lower() + text[1:], hints=["gpuenv --help"])
     if isinstance(problem, OSError):
-        where = f": {problem.filename}" if problem.filename else ""
-        return StoreError(f"{problem.strerror or problem}{where}")
+        found = StoreError.refused("", problem, Path(str(problem.filename or ".")).parent)
+        return StoreError(*found.causes, hints=found.hints)
     return GpuenvError(
         f"unexpected {type(problem).__name__}: {problem}",
         hints=["this is a defect of gpuenv: please report it with the output of the same command and -vv"],

@@ -229,7 +229,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"cannot write {path}", causes=[str(error.strerror or error)]) from None
+        error.filename = None  # said already
+        raise StoreError.refused(f"cannot write {path}", error, path.parent) from None
 
 
 def _grown(task: _Task, to: int) -> int:
@@ -301,6 +302,7 @@ def copy_file(source: Path, into: Path, sha256: str, size: int) -> None:
         _verify(task, length, digest.hexdigest())
         task.part.replace(into)
     except OSError as error:
-        raise StoreError(f"cannot write {into}", causes=[str(error.strerror)]) from None
+        error.filename = None
+        raise StoreError.refused(f"cannot write {into}", error, into.parent) from None
     finally:
         task.part.unlink(missing_ok=True)

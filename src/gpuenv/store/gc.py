@@ -109,6 +109,7 @@ def _object_of(artifact: Path) -> str:
 
 def discard(root: Path, garbage: Garbage) -> Mapping[Path, Path]:
     """Take garbage out of sight, and say where each piece waits for `empty_trash`. Nobody may sync meanwhile."""
+    _drop_locks(root)
     trash = root / "trash"
     trash.mkdir(exist_ok=True)
     moved = {}

@@ -83,7 +83,7 @@ class Store:
         try:
             found = self._own.find(sha256)
         except OSError as error:
-            raise _store_error(f"cannot read the object of {sha256}", error) from error
+            raise _store_error(f"cannot read the object of {sha256}", error, self.root) from error
         if found is not None:
             self._places.pop(found.key, None)
             return found
@@ -107,7 +107,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             works = _locks_work(path)
         except OSError as error:
-            raise _store_error("cannot lock in the store", error) from error
+            raise _store_error("cannot lock in the store", error, self.root) from error
         with FileLock(path, thread_local=False) if works else contextlib.nullcontext():
             yield
 
@@ -133,6 +133,7 @@ class Store:
                 self._swept = True
                 sweep(self.root / "tmp")
             self.objects.mkdir(parents=True, exist_ok=True)
+            (self.root / "trash").mkdir(exist_ok=True)  # gc could not make it on a full disk
             with staging(self.root / "tmp") as directory, open_wheel(wheel) as archive:
                 target = directory / "object"
                 target.mkdir()
@@ -175,7 +176,7 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise _store_error(what, error) from error
+            raise _store_error(what, error, self.root) from error
 
 
 def _is_whole(directory: Path) -> bool:
@@ -197,11 +198,8 @@ def _locks_work(path: Path) -> bool:
     return True
 
 
-def _store_error(what: str, error: OSError) -> StoreError:
-    hints: tuple[str, ...] = ()
+def _store_error(what: str, error: OSError, root: Path) -> StoreError:
+    found = StoreError.refused(what, error, root)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hints = ("free some space, or put the store on a larger file system",)
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        hints = ("the store must be writable for whoever syncs",)
-    where = f": {error.filename}" if error.filename else ""
-    return StoreError(what, causes=(f"{error.strerror or error}{where}",), hints=hints)
+        found.hints += ("put the store on a larger file system: --store DIR",)
+    return found

@@ -71,7 +71,7 @@ def record_generation(store: Path, *, project: Path, name: str, view: Path, lock
             if _enter(store, home, number, view, lock):
                 return number
     except OSError as error:
-        raise StoreError("cannot record the environment", causes=(f"{error.strerror}: {error.filename}",)) from error
+        raise StoreError.refused("cannot record the environment", error, store) from error
 
 
 def generations(store: Path, *, project: Path, name: str) -> tuple[Generation, ...]:

@@ -48,7 +48,7 @@ def switch(venv: Path, view: Path) -> bool:
             pass
         _sweep(venv)
     except OSError as error:
-        raise StoreError(f"cannot switch {venv.name}", causes=(f"{error.strerror}: {error.filename}",)) from error
+        raise StoreError.refused(f"cannot switch {venv.name}", error, venv.parent) from error
     return True
 
 

@@ -59,7 +59,7 @@ def _restored_on_failure(path: Path, before: bytes) -> "Iterator[Callable[[], No
     try:
         yield keep
     finally:
-        if not kept:
+        if not kept and path.read_bytes() != before:
             write_atomically(path, before)
 
 

@@ -69,8 +69,9 @@ def collect(store: Path, *, older_than: int, waiting: Callable[[], None], dry_ru
         sizes = space(places.values())
         left = () if dry_run else empty_trash(store)
     except OSError as error:
-        causes = [f"{error.strerror or error}: {error.filename}"]
-        raise StoreError("cannot collect everything", causes=causes, hints=["run `gpuenv store gc` again"]) from error
+        found = StoreError.refused("cannot collect everything", error, store)
+        found.hints += ("run `gpuenv store gc` again",)
+        raise found from error
     removed = {kind: tuple(str(path.relative_to(store)) for path in paths) for kind, paths in garbage._asdict().items()}
     freed = {kind: sum(sizes[places[path]] for path in paths) for kind, paths in garbage._asdict().items()}
     return Collected(removed, freed, tuple(path.name for path in left))

@@ -239,7 +239,10 @@ def _replaced(path: Path, data: bytes, durable: bool) -> bool:
         if not path.parent.is_dir():
             raise
         return False
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     return True

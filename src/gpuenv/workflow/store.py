@@ -127,8 +127,8 @@ def verify(store: Path, progress: Progress, wanted: Sequence[str] = ()) -> Verif
     """
     keys = named(store, wanted) if wanted else _objects(store)
     writable = (store / "objects").is_dir() and os.access(store, os.W_OK, effective_ids=True)
+    checked = _check(store, keys, progress, drop=writable)  # without the lock: gc need not wait for gigabytes
     with together(store) if writable else nullcontext():
-        checked = _check(store, keys, progress, drop=writable)
         views = views_of(store) if not wanted else {}
         elsewhere = tuple(_elsewhere(store, views)) if not wanted else ()
         writable = writable and _remember(store, checked)
@@ -154,14 +154,18 @@ def _check(store: Path, keys: Sequence[str], progress: Progress, *, drop: bool) 
 
     def check(key: str) -> Checked | None:
         root = store / "objects" / key
-        try:
-            return check_object(
-                root, origin_paths=origin_paths, drop=drop, advance=lambda read: progress.advance(_STEP, read)
-            )
-        except FileNotFoundError:
-            if not os.path.lexists(root):
-                return None  # somebody collected garbage meanwhile
-            raise
+        while (before := _inode(root)) is not None:
+            try:
+                found = check_object(
+                    root, origin_paths=origin_paths, drop=drop, advance=lambda read: progress.advance(_STEP, read)
+                )
+            except FileNotFoundError:
+                if _inode(root) == before:
+                    raise
+                continue
+            if found.whole or _inode(root) == before:
+                return found
+        return None  # garbage was collected meanwhile
 
     progress.begin(_STEP, sum(sizes.values()))
     try:
@@ -173,6 +177,13 @@ def _check(store: Path, keys: Sequence[str], progress: Progress, *, drop: bool) 
     finally:
         progress.end(_STEP)
     return tuple(sorted((one for one in found if one is not None), key=lambda one: one.key))
+
+
+def _inode(root: Path) -> int | None:
+    try:
+        return root.lstat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _elsewhere(store: Path, views: Mapping[str, frozenset[str]]) -> Iterator[Damage]:
