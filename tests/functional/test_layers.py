@@ -33,7 +33,7 @@ def another(project: Project, name: str, dependencies: list[str]) -> Project:
 
 def state(folder: Path) -> dict[str, tuple[int, ...]]:
     """Everything below a folder: what a write of any kind would change."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in [folder, *sorted(folder.rglob("*"))]:
         status = path.lstat()
         found[str(path)] = (status.st_ino, status.st_mode, status.st_nlink, status.st_mtime_ns, status.st_ctime_ns)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["Checked", "Damage", "Held", "Inventory", "Outcome", "Repair", "Tenant", "Verified"]
+__all__ = ["Below", "Checked", "Damage", "Held", "Inventory", "Outcome", "Repair", "Tenant", "Verified"]
 
 
 class Damage(NamedTuple):
@@ -10,7 +10,7 @@ class Damage(NamedTuple):
 
     object: the key, None for what belongs to none. path: relative to the object ("" for all of it), else to the store.
     kind: `content`, `size`, `missing`, `added`, `renamed`, `mode`, `type`, `bytecode`, `facts`, `listing`, `name`,
-    `gone` or `link`. mode: with `mode`, the permissions that it has to have.
+    `gone`, `base` (a base store lost it) or `link`. mode: with `mode`, the permissions that it has to have.
     """
 
     object: str | None
@@ -62,12 +62,22 @@ class Tenant(NamedTuple):
     shared: int
 
 
+class Below(NamedTuple):
+    """What views take from a base store. size: bytes of the objects' files. gone: objects that it lost by now."""
+
+    path: str
+    objects: int
+    size: int
+    gone: tuple[str, ...]
+
+
 class Inventory(NamedTuple):
-    """What a store holds, objects by name, projects by path; views: how many there are."""
+    """What a store holds, objects by name, projects by path; views: how many there are; bases: by path."""
 
     objects: tuple[Held, ...]
     projects: tuple[Tenant, ...]
     views: int
+    bases: tuple[Below, ...] = ()
 
     @property
     def unused(self) -> tuple[Held, ...]:

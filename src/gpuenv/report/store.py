@@ -23,7 +23,7 @@ def objects_page(found: Inventory) -> str:
         (size_text(one.size), f"{one.name} {one.version}", _need(one))
         for one in sorted(found.objects, key=lambda one: (-one.size, one.key))
     ]
-    return "\n".join([*_aligned(rows, 1), _total(found)])
+    return "\n".join([*_aligned(rows, 1), _total(found), *_bases(found)])
 
 
 def projects_page(found: Inventory) -> str:
@@ -33,7 +33,7 @@ def projects_page(found: Inventory) -> str:
         (size_text(one.own), size_text(one.shared), str(one.objects), str(one.generations), one.project)
         for one in sorted(found.projects, key=lambda one: (-one.own, one.project))
     ]
-    return "\n".join([*_aligned([head, *rows] if rows else [], 4), _total(found)])
+    return "\n".join([*_aligned([head, *rows] if rows else [], 4), _total(found), *_bases(found)])
 
 
 def inventory_document(found: Inventory, path: PurePath) -> dict[str, object]:
@@ -57,6 +57,7 @@ def inventory_document(found: Inventory, path: PurePath) -> dict[str, object]:
         "unused": {"objects": len(found.unused), "size": sum(one.size for one in found.unused)},
         "views": found.views,
         "generations": sum(one.generations for one in found.projects),
+        "bases": [one._asdict() for one in found.bases],
     }
 
 
@@ -128,6 +129,14 @@ def _total(found: Inventory) -> str:
     if found.unused:
         text += f"; {_count(len(found.unused), 'object')} with {size_text(unused)} unused"
     return text
+
+
+def _bases(found: Inventory) -> Iterable[str]:
+    for base in found.bases:
+        yield f"views take {_count(base.objects, 'object')} with {size_text(base.size)} from the base store {base.path}"
+        if base.gone:
+            names = ", ".join(key.partition("-")[2] for key in base.gone)
+            yield f"  which lost {names}: `gpuenv sync` in the projects fetches what they need"
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], numbers: int) -> list[str]:

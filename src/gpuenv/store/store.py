@@ -78,7 +78,7 @@ class Store:
     def find(self, sha256: str) -> StoredObject | None:
         """The object that the wheel with this digest unpacks to, here or in a base, and not known to be damaged.
 
-        Costs one small file for each store that is asked.
+        A mark of this store counts for bases, too. Costs one small file for each store that is asked.
         """
         try:
             found = self._own.find(sha256)
@@ -89,10 +89,14 @@ class Store:
             return found
         for base in self.bases:
             found = base.find(sha256)
-            if found is not None:
-                self._places[found.key] = base.root
-                return found
+            if found is not None and not is_damaged(self.root, found.key):
+                return self.below(found, base)
         return None
+
+    def below(self, stored: StoredObject, base: Base) -> StoredObject:
+        """Note that an object is taken from a base."""
+        self._places[stored.key] = base.root
+        return stored
 
     @contextlib.contextmanager
     def lock_artifact(self, sha256: str) -> Iterator[None]:

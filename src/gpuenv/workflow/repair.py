@@ -52,6 +52,7 @@ def repair(project: Project, wanted: Sequence[str] = ()) -> Repair:
         damaged = [checked for checked in found.objects if not checked.whole]
         outcomes = [work.object(checked) for checked in sorted(damaged, key=lambda one: work.is_derived(one.key))]
         outcomes += [work.gone(damage) for damage in found.elsewhere if damage.kind == "gone"]
+        outcomes += [work.below(damage) for damage in found.elsewhere if damage.kind == "base"]
         outcomes += [work.link(damage) for damage in found.elsewhere if damage.kind == "link"]
     return Repair(found, tuple(outcomes))
 
@@ -90,6 +91,12 @@ class _Repair:
     def gone(self, damage: Damage) -> Outcome:
         """Bring back an object that views need and that is not there."""
         return self._made(damage.object or "")
+
+    def below(self, damage: Damage) -> Outcome:
+        """A base store is not ours to mend; the views above it are made anew by the syncs of their projects."""
+        key = damage.object or ""
+        roots = [str(h.root) for h in self._histories if any(key in map(str, _objects_of(g)) for g in h.generations)]
+        return Outcome(key, f"{damage.problem}: run `gpuenv sync` in {', '.join(roots[:3]) or 'their projects'}")
 
     def link(self, damage: Damage) -> Outcome:
         """A link that leads nowhere: a name of an artifact goes; one of a view may be whole again by now."""
@@ -222,6 +229,11 @@ class _Repair:
             indexes |= {index.name: project.default_index for index in lock.indexes if index.location is None}
         for artifact in wanted:
             yield _Source(artifact, project, indexes)
+
+
+def _objects_of(entry: Generation) -> Sequence[object]:
+    objects = entry.marker.get("objects")
+    return objects if isinstance(objects, list) else ()
 
 
 def _canonical(version: str) -> str:

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import StoreError, UsageError
-from gpuenv.model.holdings import Checked, Damage, Held, Inventory, Tenant, Verified
+from gpuenv.model.holdings import Below, Checked, Damage, Held, Inventory, Tenant, Verified
 from gpuenv.model.progress import Progress
 from gpuenv.model.stored import decode_object
 from gpuenv.store.derive import Recipe, dead_names, own_bytes, recipes
 from gpuenv.store.guard import together
+from gpuenv.store.layer import bases_of, lost
 from gpuenv.store.links import artifacts, dead_links
 from gpuenv.store.marks import damaged_keys, mark, unmark
 from gpuenv.store.verify import check_object
 from gpuenv.view.generations import histories
-from gpuenv.view.switch import current
+from gpuenv.view.switch import current, linked_view
 
-__all__ = ["inventory", "named", "verify", "views_of"]
+__all__ = ["inventory", "markers_of", "named", "verify", "views_of"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _STEP = "verify"
@@ -47,9 +48,9 @@ def inventory(store: Path) -> Inventory:
         for key in objects:
             held_by.setdefault(key, {})[project] = None
     linked: dict[str, int] = {}
-    views_here = views_of(store)
-    for markers in views_here.values():
-        for key in markers:
+    markers = markers_of(store)
+    for keys in map(_named, markers.values()):
+        for key in keys:
             linked[key] = linked.get(key, 0) + 1
     marked = damaged_keys(store)
     found = [
@@ -62,8 +63,23 @@ def inventory(store: Path) -> Inventory:
     return Inventory(
         tuple(sorted(found, key=lambda one: (one.name, one.version, one.key))),
         tuple(_tenant(name, tenants[name], held_by, sizes) for name in sorted(tenants)),
-        len(views_here),
+        len(markers),
+        tuple(_bases(markers.values())),
     )
+
+
+def _bases(markers: Iterable[Mapping[str, object]]) -> Iterator[Below]:
+    """What views take from base stores."""
+    taken: dict[Path, set[str]] = {}
+    gone: dict[Path, set[str]] = {}
+    for marker in markers:
+        for base, keys in bases_of(marker).items():
+            taken.setdefault(base, set()).update(keys)
+        for base, keys in lost(marker).items():
+            gone.setdefault(base, set()).update(keys)
+    for base, objects in sorted(taken.items()):
+        there = [_held(base / "objects" / key, (), 0, False).size for key in objects - gone.get(base, set())]
+        yield Below(str(base), len(there), sum(there), tuple(sorted(gone.get(base, ()))))
 
 
 def _held(root: Path, projects: tuple[str, ...], views: int, damaged: bool) -> Held:
@@ -104,11 +120,16 @@ def _objects(store: Path) -> list[str]:
 
 def views_of(store: Path) -> dict[str, frozenset[str]]:
     """Every view's name, with the keys of the objects that it says it holds."""
+    return {name: _named(marker) for name, marker in markers_of(store).items()}
+
+
+def markers_of(store: Path) -> dict[str, Mapping[str, object]]:
+    """Every view's name, with its marker; empty where that cannot be read."""
     try:
         names = sorted(os.listdir(store / "views"))  # noqa: PTH208
     except FileNotFoundError:
         return {}
-    return {name: _named(current(store / "views" / name) or {}) for name in names}
+    return {name: current(store / "views" / name) or {} for name in names}
 
 
 def _named(marker: Mapping[str, object]) -> frozenset[str]:
@@ -126,10 +147,10 @@ def verify(store: Path, progress: Progress, wanted: Sequence[str] = ()) -> Verif
     nothing vouches for is dropped. wanted: as `named` has it.
     """
     keys = named(store, wanted) if wanted else _objects(store)
-    writable = (store / "objects").is_dir() and os.access(store, os.W_OK, effective_ids=True)
+    writable = store.is_dir() and os.access(store, os.W_OK, effective_ids=True)
     checked = _check(store, keys, progress, drop=writable)  # without the lock: gc need not wait for gigabytes
     with together(store) if writable else nullcontext():
-        views = views_of(store) if not wanted else {}
+        views = markers_of(store) if not wanted else {}
         elsewhere = tuple(_elsewhere(store, views)) if not wanted else ()
         writable = writable and _remember(store, checked)
     return Verified(checked, elsewhere, len(views), writable)
@@ -186,14 +207,22 @@ def _inode(root: Path) -> int | None:
         return None
 
 
-def _elsewhere(store: Path, views: Mapping[str, frozenset[str]]) -> Iterator[Damage]:
+def _elsewhere(store: Path, views: Mapping[str, Mapping[str, object]]) -> Iterator[Damage]:
     """Links that lead nowhere. An object that is gone is named once, not link by link."""
     here = frozenset(_objects(store))
     gone: dict[str, list[str]] = {}
     dead: list[Damage] = []
-    for name, objects in views.items():
-        into = {key for key in objects if key not in here}
+    lost_by: dict[tuple[Path, str], None] = {}
+    present = (linked_view(history.root / ".venv") for history in histories(store) if history.root)
+    used = {view.name for view in present if view is not None}
+    for name, marker in views.items():
+        below = {key for keys in bases_of(marker).values() for key in keys}
+        if name in used:  # a rollback makes others again
+            lost_by |= {(base, key): None for base, keys in lost(marker).items() for key in keys}
+        into = {key for key in _named(marker) - below if key not in here}
         for link in dead_links(store / "views" / name):
+            if link.key in below:
+                continue
             if link.key is not None and link.key not in here:
                 into.add(link.key)
             else:
@@ -204,6 +233,8 @@ def _elsewhere(store: Path, views: Mapping[str, frozenset[str]]) -> Iterator[Dam
     for key, names in sorted(gone.items()):
         need = "a view needs" if len(names) == 1 else f"{len(names)} views need"
         yield Damage(key, "", f"is gone, and {need} it", "gone")
+    for base, key in sorted(lost_by):
+        yield Damage(key, "", f"is gone from the base store {base}, or damaged there, and views need it", "base")
     yield from dead
     for digest, key in sorted(artifacts(store).items()):
         if key not in here and key not in gone:
