@@ -181,11 +181,15 @@ def _by_version(soname: str) -> tuple[tuple[int, ...], str]:
     return tuple(int(number) for number in re.findall(r"\d+", soname.partition(".so")[2])), soname
 
 
-class _Folder(NamedTuple):
-    """A folder of the view with headers. files: digest and distribution by name. linked: it may be led to."""
+class _Entry(NamedTuple):
+    """A header, or a folder of them, in a folder of the view. sha256: of a file, None for folders."""
 
-    directories: dict[str, None]
-    files: dict[str, tuple[bytes, str]]
+    path: str
+    owner: str
+    sha256: bytes | None = None
+
+
+_Folders = Mapping[str, Mapping[str, _Entry]]  # by path in the view: entries by name
 
 
 def _header_links(carried: Collection[Carried], site_packages: str) -> dict[str, str]:
@@ -195,14 +199,13 @@ def _header_links(carried: Collection[Carried], site_packages: str) -> dict[str,
     roots = [path for path in roots if not any(path.startswith(f"{other}/") for other in roots)]
     links: dict[str, str] = {}
     if roots:
-        own = [_INCLUDE] if _INCLUDE in folders else []
-        _link_headers(_INCLUDE, [*own, *sorted(roots)], folders, links)
+        _link_headers(_INCLUDE, [_INCLUDE, *sorted(roots)], folders, links)
     return links
 
 
-def _folders(carried: Iterable[Carried], site_packages: str) -> dict[str, _Folder]:
-    """The folders of those that are linked, and what all have below the view's own include/, by path in the view."""
-    found: dict[str, _Folder] = defaultdict(lambda: _Folder({}, {}))
+def _folders(carried: Iterable[Carried], site_packages: str) -> _Folders:
+    """The folders of those that are linked, and what all have below the view's own include/."""
+    found: dict[str, dict[str, _Entry]] = defaultdict(dict)
     for one in carried:
         for directory in one.listing:
             scheme, _, below = directory.path.partition("/")
@@ -212,41 +215,28 @@ def _folders(carried: Iterable[Carried], site_packages: str) -> dict[str, _Folde
                 path = below
             else:
                 continue
-            folder = found[path]
-            folder.directories.update(dict.fromkeys(name for name in directory.directories if _is_header(name)))
-            folder.files.update({file.name: (file.sha256, one.name) for file in directory.files})
-    return dict(found)
+            files = {file.name: file.sha256 for file in directory.files}
+            for name, sha256 in (dict.fromkeys(directory.directories) | files).items():
+                if not name.endswith(_NO_HEADERS):
+                    found[path].setdefault(name, _Entry(f"{path}/{name}", one.name, sha256))
+    return found
 
 
-def _is_header(name: str) -> bool:
-    return not name.endswith(_NO_HEADERS)
-
-
-def _link_headers(place: str, holders: list[str], folders: Mapping[str, _Folder], links: dict[str, str]) -> None:
-    """Links in one real folder of the view to the entries of others. The folder itself, if it is a holder, is first."""
-    files: dict[str, tuple[str, bytes, str]] = {}
-    below: dict[str, list[str]] = {}
+def _link_headers(place: str, holders: Iterable[str], folders: _Folders, links: dict[str, str]) -> None:
+    """Links in one folder of the view to the entries of the holders. What is in that folder itself comes first."""
+    entries: dict[str, list[_Entry]] = defaultdict(list)
     for holder in holders:
-        for name, (sha256, owner) in folders[holder].files.items():
-            if not _is_header(name):
-                continue
-            path, held, other = files.setdefault(name, (f"{holder}/{name}", sha256, owner))
-            if held != sha256 and not path.startswith(f"{place}/"):
-                at = f"{place}/{name}"
-                raise _doubled(at, path, f"{holder}/{name}", other, owner)
-        for name in folders[holder].directories:
-            below.setdefault(name, []).append(f"{holder}/{name}")
-    for name, (path, _, _) in files.items():
-        if not path.startswith(f"{place}/"):
-            links[f"{place}/{name}"] = path
-    for name, paths in below.items():
-        if name in files:
-            path, _, owner = files[name]
-            raise _doubled(f"{place}/{name}", path, paths[0], owner, "what brings the folder")
-        if len(paths) > 1:
-            _link_headers(f"{place}/{name}", paths, folders, links)
-        elif not paths[0].startswith(f"{place}/"):
-            links[f"{place}/{name}"] = paths[0]
+        for name, entry in folders.get(holder, {}).items():
+            entries[name].append(entry)
+    for name, found in entries.items():
+        first, at = found[0], f"{place}/{name}"
+        unlike = [entry for entry in found if entry.sha256 != first.sha256]
+        if first.sha256 is None and len(found) > 1 and not unlike:
+            _link_headers(at, [entry.path for entry in found], folders, links)
+        elif first.path != at:
+            if unlike:
+                raise _doubled(at, first.path, unlike[0].path, first.owner, unlike[0].owner)
+            links[at] = first.path
 
 
 def _doubled(place: str, one: str, other: str, first: str, second: str) -> StoreError:
