@@ -23,6 +23,7 @@ from gpuenv.model.stored import StoredObject, decode_listing
 from gpuenv.store.layer import lost
 from gpuenv.store.store import Store
 from gpuenv.view.preload import Installed, Openings
+from gpuenv.view.state import changed
 from gpuenv.view.switch import current, current_view
 from gpuenv.workflow import verify
 from gpuenv.workflow.lock import why_stale
@@ -263,6 +264,10 @@ def _view(patient: _Patient) -> Iterator[Check]:
     broken = _broken_link(project.venv)
     detail = f"{broken} leads nowhere: run `gpuenv sync`" if broken else "every link leads somewhere"
     yield Check("view", "links of .venv", "the environment", broken is None, detail)
+    view = current_view(project.venv)
+    if view is not None and (where := changed(view, marker)) is not None:
+        detail = f"{where} was changed by something else than gpuenv: run `gpuenv sync`"
+        yield Check("view", ".venv", "the environment", False, detail)
 
 
 def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterator[str]:
