@@ -77,7 +77,8 @@ class StoreError(GpuenvError):
     @classmethod
     def refused(cls, message: str, error: OSError, place: object) -> "StoreError":
         """A failure of the file system, in its own words; what helps is said of `place`, a folder that stays."""
-        where = f": {error.filename}" if error.filename else ""
+        name = error.filename2 or error.filename  # of two paths, the one that was to be made
+        where = f": {name}" if name else ""
         return cls(message, causes=(f"{error.strerror or error}{where}",), hints=_remedies(error, place))
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,15 +33,17 @@ class Done(NamedTuple):
 class World:
     """A project with its HOME, store and index, at one place, and copies of it beside.
 
-    All commands are forks of one process, which `close` ends.
+    All commands are forks of one process, which `close` ends. start: the command line of that process, given what
+    it runs; by default just that.
     """
 
-    def __init__(self, base: Path, server: SimpleServer) -> None:
+    def __init__(self, base: Path, server: SimpleServer, start: Callable[..., list[str]] | None = None) -> None:
         (base / "now").mkdir()
         (base / "said").mkdir()
         self.base = base
         self.project = Project(base / "now", server)
         self.store = self.project.store
+        self._begin = start or (lambda *command: [*command])
         self._forks: subprocess.Popen[str] | None = None
 
     def close(self) -> None:
@@ -50,14 +52,14 @@ class World:
             self._forks.communicate()
         remove_tree(self.base / "now")
 
-    def run(self, *arguments: str, kill: str | None = None, env: Mapping[str, str] | None = None) -> Done:
+    def run(self, *arguments: str, kill: str | None = None, env: Mapping[str, str | None] | None = None) -> Done:
         """Run `gpuenv …` in the project's folder, and kill it at this point."""
         said = self.base / "said"
         self._forks = self._forks or self._start()
         request = {
             "arguments": arguments,
             "cwd": str(self.project.root),
-            "env": {**self.project.variables(), **(env or {})},
+            "env": self.project.variables(env),
             "base": str(self.base / "now"),
             "folder": str(said),
             "kill": kill,
@@ -73,7 +75,7 @@ class World:
 
     def _start(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.server"],
+            self._begin(sys.executable, "-m", "tests.faults.server"),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from tests.faults.support import World, damaged
 from tests.support.simple_server import SimpleServer
 
 # How many points of each story are tried, chosen by chance; 0: all. benchmarks/faults.py tries all.
-SAMPLE = int(os.environ.get("GPUENV_TEST_KILLS", "8"))
+SAMPLE = int(os.environ.get("GPUENV_TEST_KILLS", "6"))
 
 
 @pytest.fixture
@@ -24,6 +24,11 @@ def world(tmp_path: Path, server: SimpleServer) -> Iterator[World]:
     made.close()
 
 
+def keys(found: list[str]) -> set[str]:
+    """The objects that are damaged."""
+    return {line.partition(":")[0] for line in found}
+
+
 @pytest.mark.parametrize("name", STORIES)
 def test_killed_at_points(name: str, world: World) -> None:
     """The environment is the one before or the one after, what is visible is whole, and the same command finishes."""
@@ -31,7 +36,7 @@ def test_killed_at_points(name: str, world: World) -> None:
     prepare(world)
     world.save("before")
     before = world.works(MODULES)
-    spoilt = damaged(world.reached())
+    spoilt = keys(damaged(world.reached()))
     done = world.run(*command)
     assert done.rc in (0, 1), done.err
     after, lock, rc = world.works(MODULES), world.project.lock.read_bytes(), done.rc
@@ -45,7 +50,7 @@ def test_killed_at_points(name: str, world: World) -> None:
             continue  # threads took another turn, and the point never came
         assert killed.rc == -signal.SIGKILL, (point, killed.err)
         assert world.works(MODULES) in (before, after), point
-        assert set(damaged(world.reached())) <= set(spoilt), point
+        assert keys(damaged(world.reached())) <= spoilt, point
         again = world.run(*command)
         assert again.rc == rc, (point, again.err)
         assert world.works(MODULES) == after, point
