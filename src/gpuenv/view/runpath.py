@@ -108,7 +108,8 @@ def rerouted(
         objects = tuple(led(one, entries[one.path]) if one.path in entries else one for one in own.facts.objects)
         programs = {one.path for one in own.facts.objects if is_program(one)}
         asleep = frozenset(own.asleep) | programs
-        found[name] = replace(own, facts=own.facts.with_objects(objects), asleep=asleep)
+        same = not entries and not programs
+        found[name] = own if same else replace(own, facts=own.facts.with_objects(objects), asleep=asleep)
     return found
 
 
