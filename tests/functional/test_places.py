@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import PATIENCE, PYTHON, Project
+from tests.support.project import PATIENCE, Project
 from tests.support.simple_server import SimpleServer
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -144,8 +144,7 @@ def test_file_systems_apart(project: Project, mode: str | None) -> None:
         ".venv/bin/alpha; .venv/bin/tell",
         f"ls {places['own']}/objects 2>/dev/null | wc -l",
         "gpuenv store verify",
-        f"gpuenv sync {flags} --offline 2>&1 || echo refused",  # without the base, and without a network
-        f"gpuenv sync -q {flags}",
+        f"gpuenv sync -q {flags}",  # without the base
         f"ls {places['own']}/objects | wc -l",
         ".venv/bin/alpha",
     )
@@ -168,13 +167,10 @@ def test_root_in_a_container(project: Project) -> None:
     readable = [place for place in dict.fromkeys([*tops, *needed]) if not place.startswith("/usr/")]
 
     def root(folder: Path, places: list[str]) -> list[str]:
-        lines = [
-            f"mkdir -p {folder}",
-            f"mount -t tmpfs none {folder}",
-            f"mkdir {folder}/proc {folder}/dev {folder}/tmp",
-        ]
+        made = " ".join(f"{folder}/{name}" for name in ("proc", "dev", "tmp"))
+        lines = [f"mkdir -p {folder}", f"mount -t tmpfs none {folder}", f"mkdir {made}"]
         for place in places:
-            if os.path.islink(place):
+            if Path(place).is_symlink():
                 lines.append(f"cp -P {place} {folder}{place}")
             else:
                 lines.append(f"mkdir -p {folder}{place}; mount --rbind {place} {folder}{place}")
@@ -196,4 +192,3 @@ def test_root_in_a_container(project: Project) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["alpha 1.0", "alpha 1.0", "alpha 1.0", "read-only"]
-    assert PYTHON in str(project.programs / f"python{PYTHON}")
