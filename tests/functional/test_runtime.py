@@ -217,6 +217,20 @@ def test_gcc_links_against_the_environment(environment: Project) -> None:
     assert not (environment.venv / "include").exists()
 
 
+def test_a_generation_is_made_again_with_its_links(project: Project) -> None:
+    """Rolling back to a view that is gone makes it with the links that it had, whatever the manifest says now."""
+    project.offer("rt", files={"rt/libcudart.so.13": library("libcudart.so.13")}, tags=NATIVE)
+    project.write(["rt"], more=links("rt"))
+    project.run("sync")
+    first = project.venv.resolve()
+    project.write(["rt"])
+    project.run("sync")
+    assert not (project.venv / "lib" / "libcudart.so").exists()
+    shutil.rmtree(first)
+    project.run("rollback")
+    assert (project.venv.resolve(), (project.venv / "lib" / "libcudart.so").exists()) == (first, True)
+
+
 @needs_compiler
 @needs_cmake
 def test_cmake_finds_them(environment: Project) -> None:

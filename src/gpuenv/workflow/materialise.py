@@ -37,7 +37,8 @@ __all__ = ["Made", "Wanted", "built", "indexes_of", "materialise", "with_logins"
 class Wanted:
     """The environment that is to be. packages: what is selected of the target. artifacts: theirs, by name.
 
-    roots: the selected extras and groups, as root names. links: how the view is to hold files, as its marker had it;
+    roots: the selected extras and groups, as root names. development_links: as an earlier view's marker had them; None:
+    as the manifest says. links: how the view is to hold files, as its marker had it;
     None: as flag, manifest and user say. anew: make the view again, also if it is there. compiled: with the bytecode of
     every module.
     """
@@ -50,6 +51,7 @@ class Wanted:
     link_mode: str | None
     links: Links | None = None
     anew: bool = False
+    development_links: tuple[str, ...] | None = None
     compiled: bool = False
 
 
@@ -179,7 +181,7 @@ def _libraries(
     facts: Mapping[str, "NativeFacts"],
 ) -> "LibraryFiles | None":
     """What others may open or link with: their table, and development links where the manifest asks for them."""
-    patterns = project.manifest.development_links
+    patterns = _linked(project, wanted)
     if not facts and not patterns:
         return None
     from gpuenv.model.stored import decode_listing
@@ -195,6 +197,10 @@ def _libraries(
         carried.append(Carried(package.name, stored.version, known, package.libraries, listing or (), linked))
     site_packages = f"lib/python{wanted.selected.interpreter.tag}/site-packages"
     return library_files(carried, wanted.selected.locked.target, site_packages)
+
+
+def _linked(project: Project, wanted: Wanted) -> tuple[str, ...]:
+    return project.manifest.development_links if wanted.development_links is None else wanted.development_links
 
 
 def _fetch(project: Project, store: Store, lock: Lock, plan: Plan, reader: "NativeReader") -> None:
@@ -279,6 +285,7 @@ def _view_plan(
             "target": locked.target.name,
             "environment": wanted.environment,
             "selection": list(wanted.roots),
+            "development_links": list(_linked(project, wanted)),
             "packages": {name: [artifact.version, artifact.sha256] for name, artifact in artifacts.items()},
         },
     )

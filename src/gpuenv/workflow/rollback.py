@@ -153,7 +153,17 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
         raise _gone(wanted, [f"{a.name} {a.version}" for a in missing], selected.locked.target.name, roots)
     plan = Plan.between({}, artifacts, {a.sha256 for a in artifacts.values()})
     environment = lock.environment(selected.locked, packages)
-    made = Wanted(selected, packages, artifacts, roots, environment, None, links=Links.of_marker(marker))
+    linked = marker.get("development_links")
+    made = Wanted(
+        selected,
+        packages,
+        artifacts,
+        roots,
+        environment,
+        None,
+        links=Links.of_marker(marker),
+        development_links=tuple(linked) if isinstance(linked, list) else None,
+    )
     view, _ = built(project, store, lock, made, plan, {"asked": str(marker.get("asked", ""))}, selected.warnings)
     return view
 
