@@ -138,8 +138,11 @@ def install(base: Path, *, log: int | None = None, kill: str | int | None = None
         points.reach("fsync", fd)
         fsync(fd)
 
+    commit._renameat2 = renamed
+    for module in [module for name, module in sys.modules.items() if name.startswith("gpuenv.")]:
+        if getattr(module, "sync_filesystem", None) is sync:  # some import it by name
+            setattr(module, "sync_filesystem", synced)  # noqa: B010
     replaced: dict[Any, dict[str, Any]] = {
-        commit: {"_renameat2": renamed, "sync_filesystem": synced},
         os: {"fsync": synced_file, "write": points.write},
         builtins: {"open": points.open},
         io: {"open": points.open},

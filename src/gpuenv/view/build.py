@@ -28,11 +28,18 @@ __all__ = ["build_view", "merged_tree"]
 Exchange = Callable[[Path, Path], bool]
 
 
-def build_view(plan: ViewPlan, *, exchange: Exchange | None = None, anew: bool = False) -> Path:
+def build_view(
+    plan: ViewPlan,
+    *,
+    exchange: Exchange | None = None,
+    flush: Callable[[Path], object] | None = None,
+    anew: bool = False,
+) -> Path:
     """Make the view of `plan` and return where it lies; raises StoreError on conflicts and where the disk refuses.
 
     A view that is there and as it was made is used again, unless `anew`. exchange: puts two directories each in the
-    place of the other in one step; False where the file system cannot.
+    place of the other in one step; False where the file system cannot. flush: returns once what was written to the
+    file system of a directory is safe from a power cut; a new view is, before it has its name.
     """
     try:
         if not anew and _is_whole(plan.path):
@@ -43,6 +50,8 @@ def build_view(plan: ViewPlan, *, exchange: Exchange | None = None, anew: bool =
             root = directory / "view"
             root.mkdir()
             _fill(root, plan)
+            if flush is not None:
+                flush(root)
             if not plan.path.exists() or not exchange or not exchange(root, plan.path):
                 if plan.path.exists():
                     plan.path.rename(directory / "replaced")

@@ -16,7 +16,7 @@ from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.url import without_credentials
 from gpuenv.model.version import is_native
-from gpuenv.store.commit import exchange
+from gpuenv.store.commit import exchange, sync_filesystem
 from gpuenv.store.store import Store
 from gpuenv.view.build import build_view
 from gpuenv.view.generations import record_generation
@@ -121,7 +121,7 @@ def built(
     objects |= checked.objects
     marker = {**marker, "warnings": [*warnings, *found]}
     view_plan = _view_plan(project, store, wanted, objects, marker, checked)
-    view = build_view(view_plan, exchange=exchange, anew=wanted.anew)
+    view = build_view(view_plan, exchange=exchange, flush=sync_filesystem, anew=wanted.anew)
     if wanted.compiled:
         from gpuenv.workflow.bytecode import compile_bytecode
 
