@@ -16,6 +16,7 @@ GpuenvError                 exit 2   something unexpected
 +-- Unserved                exit 1   a GPU is not served by what was inspected
 +-- Misfit                  exit 1   this machine does not fit the target
 |   +-- InterpreterMissing  exit 1   no interpreter of the target's Python
++-- Misbound                exit 1   programs of an environment would not load what the lock says
 +-- Occupied                exit 1   something that gpuenv did not make is in the way
 
 The exit code stands on the class, hints on the instance; `cli` is the only place that catches them.
@@ -152,6 +153,13 @@ class InterpreterMissing(Misfit):
     """No interpreter of the target's Python."""
 
     kind = "interpreter-missing"
+
+
+class Misbound(GpuenvError):
+    """Programs of an environment would not load what the lock says."""
+
+    exit_code = 1
+    kind = "misbound"
 
 
 class Occupied(GpuenvError):

@@ -28,6 +28,7 @@ from gpuenv.workflow.select import Selected
 if TYPE_CHECKING:
     from gpuenv.model.facts import NativeFacts
     from gpuenv.view.libraries import LibraryFiles
+    from gpuenv.view.preload import Installed
     from gpuenv.workflow.verify import NativeReader
 
 __all__ = ["Made", "Wanted", "built", "indexes_of", "materialise", "with_logins"]
@@ -66,7 +67,7 @@ class Made(NamedTuple):
 class _Checked(NamedTuple):
     """What the binaries of an environment come to. preload, libraries: as `ViewPlan` has it. facts: by package.
 
-    objects: by package, derived ones among them; none where no package needs one of another.
+    objects: by package, derived ones among them; none where no package needs one of another. installed: likewise.
     """
 
     warnings: tuple[str, ...] = ()
@@ -74,6 +75,7 @@ class _Checked(NamedTuple):
     facts: Mapping[str, "NativeFacts"] = {}
     libraries: "LibraryFiles | None" = None
     objects: Mapping[str, StoredObject] = {}
+    installed: Mapping[str, "Installed"] = {}
 
 
 def materialise(
@@ -122,6 +124,7 @@ def built(
     marker = {**marker, "warnings": [*warnings, *found]}
     view_plan = _view_plan(project, store, wanted, objects, marker, checked)
     view = build_view(view_plan, exchange=exchange, flush=sync_filesystem, anew=wanted.anew)
+    _check_binding(project, store, wanted, view_plan, checked)
     if wanted.compiled:
         from gpuenv.workflow.bytecode import compile_bytecode
 
@@ -170,7 +173,26 @@ def _checked(
         python=selected.interpreter.path,
         environ=project.environ,
     )
-    return _Checked((*verify.warnings(judged), *made.warnings), preload_list(made.installed), known, None, made.objects)
+    warnings = (*verify.warnings(judged), *made.warnings)
+    return _Checked(warnings, preload_list(made.installed), known, None, made.objects, made.installed)
+
+
+def _check_binding(project: Project, store: Store, wanted: Wanted, plan: ViewPlan, checked: _Checked) -> None:
+    """Raise Misbound where the loader would take other libraries of the finished view than the lock has it."""
+    selected, locked = wanted.selected, wanted.selected.locked
+    native = any(found.needed for facts in checked.facts.values() for found in facts.objects)
+    if not native or selected.machine.platform != locked.target.platform:
+        return
+    from gpuenv.workflow import binding, verify
+
+    places = {stored.name: store.path(stored) for stored in plan.objects}
+    distributions = binding.live(
+        locked, wanted.packages, checked.facts, places, rules=verify.rules_of(project), made=checked.installed
+    )
+    site, python = str(plan.path / plan.site_packages), selected.interpreter.path
+    found = binding.findings(distributions, site, preload=plan.preload, python=python, cpu=selected.machine.cpu)
+    titles = {name: f"{name} {artifact.version}" for name, artifact in wanted.artifacts.items()}
+    binding.refuse_misbound(found, titles)
 
 
 def _libraries(

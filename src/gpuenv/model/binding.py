@@ -1,0 +1,40 @@
+"""Where a finished view leads a need elsewhere than the lock, as values."""
+
+from typing import Literal, NamedTuple
+
+__all__ = ["Finding", "Kind"]
+
+Kind = Literal["unresolved", "shadowed", "escaping", "doubled"]
+
+
+class Finding(NamedTuple):
+    """One need of one binary that ld.so meets otherwise than it should, or one library that is open twice.
+
+    kind: `unresolved`: by nothing; `shadowed`: by another package's file; `escaping`: by a file outside the view;
+    `doubled`: two files of one SONAME are open at once. package: whose binary it is. path: in its wheel. found: the
+    file that is taken, from the view or absolute. by: the package that it is of, None for none. wanted: the packages
+    that should meet it, sorted. locked: the lock says so, or
+    the binary's own paths, which lead to a package that is required; or nobody at all is there.
+    """
+
+    kind: Kind
+    package: str
+    path: str
+    soname: str
+    found: str | None = None
+    by: str | None = None
+    wanted: tuple[str, ...] = ()
+    locked: bool = False
+
+    @property
+    def words(self) -> str:
+        """In one line, without the package: `libb.so.1 of b is not found (a/core.so)`."""
+        whose = f" of {' or '.join(self.wanted)}" if self.wanted else ""
+        found = f"{self.found} of {self.by}" if self.by else str(self.found)
+        said = {
+            "unresolved": "is not found",
+            "shadowed": f"is {found} instead",
+            "escaping": f"is {self.found} instead, outside the environment",
+            "doubled": f"is open twice, the second time as {found}",
+        }
+        return f"{self.soname}{whose} {said[self.kind]} ({self.path})"
