@@ -1,5 +1,6 @@
 """Every kind of damage to an object is named; what can be healed from the object itself is."""
 
+import hashlib
 import marshal
 import os
 import shutil
@@ -10,6 +11,7 @@ import pytest
 
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.model.holdings import Checked
+from gpuenv.store.bytecode import cache_of, list_path, write_list
 from gpuenv.store.marks import damaged_keys, is_damaged, mark, unmark
 from gpuenv.store.mend import mend
 from gpuenv.store.store import Store
@@ -283,6 +285,53 @@ def test_bytecode_is_dropped(name: str, data: bytes, problem: str | None, root: 
     assert (found.dropped, found.left, found.whole) == (1, 0, True)
     assert list((root / CACHE).iterdir()) == []
     assert check(root).damaged == ()
+
+
+def listed(root: Path) -> tuple[Path, Path]:
+    """The object's module compiled and listed, as `--compile-bytecode` leaves it: the bytecode and the list."""
+    cache, known = root / cache_of(MODULE, "cpython-311"), root / list_path([MODULE], "cpython-311")
+    cache.write_bytes(bytecode())
+    write_list(known, b"\xa7\r\r\n", {cache_of(MODULE, "cpython-311"): hashlib.sha256(bytecode()).digest()}, ())
+    return cache, known
+
+
+def test_listed_bytecode_stays(root: Path) -> None:
+    """What was compiled at once is accounted for; what Python or somebody else put beside it goes."""
+    cache, known = listed(root)
+    assert check(root) == check(root, drop=False)
+    assert (check(root).damaged, check(root).dropped) == ((), 0)
+    (root / CACHE / "__init__.cpython-312.pyc").write_bytes(bytecode())
+    (root / CACHE / "gpuenv.pyc").write_bytes(b"evil")
+    (root / CACHE / "gpuenv.cpython-312.bytecode").write_bytes(b"evil")
+    assert check(root).dropped == 3
+    assert sorted((root / CACHE).iterdir()) == [cache, known]
+
+
+@pytest.mark.parametrize("position", [4, 8, 12, 16, 40, -1])
+def test_listed_bytecode_of_other_bytes_is_dropped(position: int, root: Path) -> None:
+    """A list vouches for these bytes alone: flags, time and size of the source, and code."""
+    cache, _ = listed(root)
+    flip(cache, position % cache.stat().st_size)
+    found = check(root)
+    assert [one.kind for one in found.damaged] == ["bytecode"]
+    assert (found.dropped, cache.exists()) == (1, False)
+    assert check(root).damaged == ()
+
+
+def test_a_list_vouches_for_no_stale_bytecode(root: Path) -> None:
+    """Bytecode that was not made of the module that is here goes, whatever a list says."""
+    cache, known = listed(root)
+    cache.write_bytes(bytecode(size=1))
+    write_list(known, b"", {cache_of(MODULE, "cpython-311"): hashlib.sha256(bytecode(size=1)).digest()}, ())
+    assert [one.problem for one in check(root).damaged] == [f"is bytecode that was not made of {MODULE}: dropped"]
+
+
+def test_a_damaged_list_vouches_for_nothing(root: Path) -> None:
+    """It goes, and all that it listed."""
+    _, known = listed(root)
+    os.truncate(writable(known), 10)
+    assert check(root).dropped == 2
+    assert list((root / CACHE).iterdir()) == []
 
 
 def test_a_folder_among_bytecode_is_dropped(root: Path) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,24 +15,38 @@ from gpuenv.store.store import Store
 from gpuenv.view.plan import LinkMode, ViewPlan
 from tests.support.wheels import make_wheel
 
+
+class Mode(NamedTuple):
+    """A way to hold files. others: by name, the link mode of single distributions. elsewhere: in another store."""
+
+    link_mode: LinkMode
+    fold: bool = False
+    others: Mapping[str, LinkMode] = {}
+    elsewhere: bool = False
+
+
 MODES = {
-    "folded": (LinkMode.SYMLINK, True),
-    "files": (LinkMode.SYMLINK, False),
-    "hardlink": (LinkMode.HARDLINK, False),
-    "copy": (LinkMode.COPY, False),
+    "folded": Mode(LinkMode.SYMLINK, fold=True),
+    "files": Mode(LinkMode.SYMLINK),
+    "hardlink": Mode(LinkMode.HARDLINK),
+    "copy": Mode(LinkMode.COPY),
+    "mixed": Mode(LinkMode.SYMLINK, True, {"demo": LinkMode.COPY, "tool": LinkMode.HARDLINK, "two": LinkMode.COPY}),
+    "elsewhere-folded": Mode(LinkMode.SYMLINK, fold=True, elsewhere=True),
+    "elsewhere-hardlink": Mode(LinkMode.HARDLINK, elsewhere=True),
 }
 
 
 class Bench:
-    """Objects on demand, and plans for views of them."""
+    """Objects on demand, and plans for views of them. shelf: the store that holds the objects."""
 
-    def __init__(self, root: Path, mode: LinkMode, fold: bool) -> None:
+    def __init__(self, root: Path, mode: Mode) -> None:
         self.store = Store(root / "store")
+        self.shelf = Store(root / "base") if mode.elsewhere else self.store
         self.project = root / "my projéct"
         self.project.mkdir()
         self.venv = self.project / ".venv"
         self.wheels = root / "wheels"
-        self.mode, self.fold = mode, fold
+        self.mode, self.fold = mode, mode.fold
         version = "{}.{}.{}".format(*sys.version_info[:3])
         base = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
         self.interpreter = Interpreter(base, version, False, "CPython", "PATH")
@@ -41,7 +56,7 @@ class Bench:
         make: Callable[..., Path] = make_wheel
         wheel = make(self.wheels, name, files=files, **options)
         sha256 = f"{len(list(self.wheels.iterdir())):064x}"
-        return self.store.ingest(wheel, sha256=sha256, name=name, version="1.0", origin_paths=origin_paths)
+        return self.shelf.ingest(wheel, sha256=sha256, name=name, version="1.0", origin_paths=origin_paths)
 
     def plan(self, *objects: StoredObject, **options: object) -> ViewPlan:
         """A view of these."""
@@ -55,8 +70,10 @@ class Bench:
             "interpreter": self.interpreter,
             "objects": objects,
             "environment": "sha256:0",
-            "link_mode": self.mode,
+            "link_mode": self.mode.link_mode,
             "fold": self.fold,
+            "link_modes": self.mode.others,
+            "elsewhere": {one.key: self.shelf.path(one) for one in objects} if self.mode.elsewhere else {},
         }
         return make(**{**defaults, **options})
 
@@ -64,10 +81,10 @@ class Bench:
 @pytest.fixture(params=MODES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """The bench in each link mode."""
-    return Bench(tmp_path, *MODES[request.param])
+    return Bench(tmp_path, MODES[request.param])
 
 
 @pytest.fixture
 def folding(tmp_path: Path) -> Bench:
     """The bench where directories are linked whole."""
-    return Bench(tmp_path, *MODES["folded"])
+    return Bench(tmp_path, MODES["folded"])

@@ -91,10 +91,11 @@ def libraries(tmp_path: Path) -> dict[str, bytes]:
     for command in (
         "-shared -fPIC -Wl,-soname,libdep.so.1 -o libdep.so.1 dep.c",
         "-shared -fPIC -Wl,-rpath,$ORIGIN/../../dep/lib -o user.so user.c -L. -l:libdep.so.1",
+        "-shared -fPIC -Wl,-rpath,$ORIGIN -o beside.so user.c -L. -l:libdep.so.1",
         "-Wl,-rpath,$ORIGIN/../lib -o tool tool.c -L. -l:libdep.so.1",
     ):
         subprocess.run(["gcc", *command.split()], cwd=tmp_path, check=True)
-    return {name: (tmp_path / name).read_bytes() for name in ("libdep.so.1", "user.so", "tool")}
+    return {name: (tmp_path / name).read_bytes() for name in ("libdep.so.1", "user.so", "beside.so", "tool")}
 
 
 def test_libraries_of_sister_distributions_load(bench: Bench, libraries: dict[str, bytes]) -> None:
@@ -113,6 +114,22 @@ def test_libraries_of_sister_distributions_load(bench: Bench, libraries: dict[st
         assert not (site(bench, view) / "user/lib").is_symlink()
         assert (site(bench, view) / "user/more").is_symlink()
         assert (site(bench, view) / "dep").is_symlink()
+
+
+def test_overlays_load(bench: Bench, libraries: dict[str, bytes]) -> None:
+    """Two distributions fill one directory, and a library of one finds that of the other beside it by `$ORIGIN`."""
+    inside = "stack/libraries/lib"
+    user = bench.add("one", {f"{inside}/user.so": libraries["beside.so"], "stack/libraries/kernels/a.dat": "a"})
+    dep = bench.add("two", {f"{inside}/libdep.so.1": libraries["libdep.so.1"], "stack/libraries/kernels/b.dat": "b"})
+    view = build_view(bench.plan(user, dep))
+    code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).user())"
+    library = site(bench, view) / inside / "user.so"
+    done = subprocess.run(
+        [view / "bin/python", "-c", code, library], env={}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "42\n"
+    kernels = site(bench, view) / "stack/libraries/kernels"
+    assert sorted(path.name for path in kernels.iterdir()) == ["a.dat", "b.dat"]
 
 
 def test_programs_find_libraries_beside_them(bench: Bench, libraries: dict[str, bytes]) -> None:
