@@ -7,7 +7,9 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,25 @@ def main() -> None:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            os.setpgid(0, 0)
             _command(request)
-        _, status = os.waitpid(pid, 0)
+        os.setpgid(pid, pid)
+        status = _ended(pid, request["after"])
         answers.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
         answers.flush()
+
+
+def _ended(pid: int, after: float | None) -> int:
+    """Wait for a command; after so many seconds kill it with all that it started."""
+    deadline = None if after is None else time.monotonic() + after
+    while deadline is not None and time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.0005)
+    if deadline is not None:
+        os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
 
 
 def _command(request: dict[str, Any]) -> None:

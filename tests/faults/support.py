@@ -52,8 +52,14 @@ class World:
             self._forks.communicate()
         remove_tree(self.base / "now")
 
-    def run(self, *arguments: str, kill: str | None = None, env: Mapping[str, str | None] | None = None) -> Done:
-        """Run `gpuenv …` in the project's folder, and kill it at this point."""
+    def run(
+        self,
+        *arguments: str,
+        kill: str | None = None,
+        after: float | None = None,
+        env: Mapping[str, str | None] | None = None,
+    ) -> Done:
+        """Run `gpuenv …` in the project's folder, and kill it at this point, or after so many seconds."""
         said = self.base / "said"
         self._forks = self._forks or self._start()
         request = {
@@ -63,6 +69,7 @@ class World:
             "base": str(self.base / "now"),
             "folder": str(said),
             "kill": kill,
+            "after": after,
         }
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None
@@ -128,7 +135,7 @@ class World:
         found += [path for path in self.store.rglob(".*") if "/objects/" not in f"{path}"]
         known = {"pyproject.toml", "gpuenv.lock", ".venv"}
         found += [path for path in self.project.root.iterdir() if path.name not in known]
-        return sorted(str(path.relative_to(self.base)) for path in found)
+        return sorted(map(str, found))
 
 
 def damaged(objects: Sequence[Path]) -> list[str]:
