@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Finding", "Kind"]
+__all__ = ["Binding", "Finding", "Kind"]
 
 Kind = Literal["unresolved", "shadowed", "escaping", "doubled"]
 
@@ -11,10 +11,10 @@ class Finding(NamedTuple):
     """One need of one binary that ld.so meets otherwise than it should, or one library that is open twice.
 
     kind: `unresolved`: by nothing; `shadowed`: by another package's file; `escaping`: by a file outside the view;
-    `doubled`: two files of one SONAME are open at once. package: whose binary it is. path: in its wheel. found: the
-    file that is taken, from the view or absolute. by: the package that it is of, None for none. wanted: the packages
-    that should meet it, sorted. locked: the lock says so, or
-    the binary's own paths, which lead to a package that is required; or nobody at all is there.
+    `doubled`: the binary has a SONAME that another open file has. package: whose binary it is. path: in its wheel.
+    found: the file that is taken, from the view or absolute. by: the package that it is of, None for none. wanted: the
+    packages that should meet it, sorted. locked: the lock says so, or paths of the binary that lead to a package that
+    is required; or nothing at all is there.
     """
 
     kind: Kind
@@ -35,6 +35,14 @@ class Finding(NamedTuple):
             "unresolved": "is not found",
             "shadowed": f"is {found} instead",
             "escaping": f"is {self.found} instead, outside the environment",
-            "doubled": f"is open twice, the second time as {found}",
+            "doubled": f"is open twice: {found} was there before",
         }
         return f"{self.soname}{whose} {said[self.kind]} ({self.path})"
+
+
+class Binding(NamedTuple):
+    """What came of a check. needs: how many were looked at; packages: of how many."""
+
+    needs: int = 0
+    packages: int = 0
+    findings: tuple[Finding, ...] = ()

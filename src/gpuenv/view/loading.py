@@ -4,14 +4,16 @@ The kernel decides: a file is told by device and inode, so a link, a hard link, 
 are what they are. What the binaries of the environment say is known already and not read again.
 """
 
+import json
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from gpuenv.model.facts import ObjectFacts
 from gpuenv.model.ldso import Binary
+from gpuenv.view.preload import STARTUP
 
-__all__ = ["FileId", "FilesOnDisk", "binary_of", "identity"]
+__all__ = ["FileId", "FilesOnDisk", "binary_of", "identity", "preloaded"]
 
 FileId = tuple[int, int]
 
@@ -23,6 +25,16 @@ def identity(path: str) -> FileId | None:
     except (OSError, ValueError):
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
+def preloaded(site: str) -> dict[str, tuple[str, ...]]:
+    """What the start-up file of a view opens before each module, as `ViewPlan.preload`; nothing where there is none."""
+    try:
+        with open(f"{site}/{STARTUP}.py", encoding="utf-8") as file:  # noqa: PTH123
+            table, _ = json.JSONDecoder().raw_decode(file.read().partition("NEEDS = ")[2])
+    except (OSError, ValueError):
+        return {}
+    return {module: tuple(paths.splitlines()) for module, paths in table.items()}
 
 
 def binary_of(found: ObjectFacts, where: FileId, like: ObjectFacts) -> Binary:

@@ -13,17 +13,18 @@ from pathlib import Path
 
 from gpuenv.errors import BinaryError, Misbound
 from gpuenv.host.ldcache import read_cache
-from gpuenv.model.binding import Finding
+from gpuenv.model.binding import Binding, Finding
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.ldso import Binary, Map, Process, System
 from gpuenv.model.loader import installed_at, search_path
 from gpuenv.model.lock import LockedPackage, LockedTarget
 from gpuenv.model.rules import NativeRules
+from gpuenv.model.runtimes import ungrafted
 from gpuenv.view.loading import FileId, FilesOnDisk, binary_of, identity
 from gpuenv.view.preload import Installed, Openings
 from gpuenv.workflow import verify
 
-__all__ = ["findings", "live", "read_binary", "refuse_misbound", "surroundings"]
+__all__ = ["check", "live", "read_binary", "refuse_misbound", "surroundings"]
 
 _SHOWN = 3
 _LEVEL = re.compile(r"x86-64-v([2-4])")
@@ -122,24 +123,27 @@ def refuse_misbound(found: Iterable[Finding], titles: Mapping[str, str]) -> None
     )
 
 
-def findings(
+def check(
     distributions: Mapping[str, Installed],
     site: str,
     *,
     preload: Mapping[str, tuple[str, ...]],
     python: str,
     cpu: str | None,
-) -> Iterator[Finding]:
+    anew: bool = False,
+) -> Binding:
     """Where the loader does otherwise than it should, package by package; nothing where it is none of glibc's.
 
     distributions: by name, as `live` has them. site: the view's site-packages. preload: by module, what the view opens
     before, as `ViewPlan` has it. python: the interpreter, absolute, links resolved. cpu: as `surroundings` has it.
+    anew: look into the files again, whatever is known of them.
     """
     view = _View(distributions, site, preload)
-    system = surroundings(python, view.known, cpu)
-    if system is not None:
-        started, _ = Process.start(system, python)
-        yield from _Check(view, started, posixpath.dirname(python)).run()
+    system = surroundings(python, {} if anew else view.known, cpu)
+    if system is None:
+        return Binding()
+    started, _ = Process.start(system, python)
+    return _Check(view, started, posixpath.dirname(python)).run()
 
 
 class _View:
@@ -196,10 +200,16 @@ class _Check:
         self._ctypes = _ctypes_of(home, posixpath.basename(posixpath.dirname(view.site)))
         self._after: dict[tuple[str, ...], Process] = {}
 
-    def run(self) -> Iterator[Finding]:
+    def run(self) -> Binding:
+        """All packages, by name."""
+        needs = packages = 0
+        found: dict[Finding, None] = {}
         for _, own in sorted(self._all.items()):
             if own.awake and (claims := dict(self._claims(own))):
-                yield from self._of(own, claims)
+                needs += len(claims)
+                packages += 1
+                found.update(dict.fromkeys(self._of(own, claims)))
+        return Binding(needs, packages, tuple(found))
 
     # what should be
 
@@ -256,18 +266,18 @@ class _Check:
     def _of(self, own: Installed, claims: Mapping[tuple[str, str], tuple[frozenset[str], bool]]) -> Iterator[Finding]:
         process, failed = self._opened(own)
         for found in own.awake:
-            wanted = [soname for soname in dict.fromkeys(found.needed) if (found.path, soname) in claims]
-            if not wanted:
-                continue
             where = self._view.identities[own.name, found.path]
-            one = process.with_id(where) or failed.get(where)
+            one = process.with_id(where)
+            if one is not None and (first := _namesake(process, one)) is not None:
+                by = min(self._view.owners.get(first.binary.id, ()), default=None)
+                yield Finding("doubled", own.name, found.path, str(one.binary.soname), self._view.shown(first.path), by)
+            one = one or failed.get(where)
             if one is None:  # it is not there, which others find, or it is nothing that can be opened
                 continue
-            met = dict(zip(one.binary.needed, one.needs, strict=False))
-            for soname in wanted:
-                if soname in met:
+            for soname, met in dict(zip(one.binary.needed, one.needs, strict=False)).items():
+                if (found.path, soname) in claims:
                     names, locked = claims[found.path, soname]
-                    if finding := self._judged(own, found, soname, met[soname], names):
+                    if finding := self._judged(own, found, soname, met, names):
                         yield finding._replace(locked=locked or finding.kind == "unresolved")
 
     def _judged(
@@ -282,6 +292,8 @@ class _Check:
         path = self._view.shown(met.path)
         if not owners:
             return Finding("escaping", own.name, found.path, soname, path, wanted=wanted)
+        if own.name in names and ungrafted(soname)[2]:  # a hash of its content is in its name: it is the same
+            return None
         return Finding("shadowed", own.name, found.path, soname, path, min(owners), wanted)
 
     def _opened(self, own: Installed) -> tuple[Process, dict[Hashable, Map]]:
@@ -334,6 +346,14 @@ class _Check:
 def _modules(own: Installed) -> tuple[ObjectFacts, ...]:
     """What is opened when a distribution is imported, as far as anybody can tell."""
     return tuple(found for found in own.awake if found.python is not None)
+
+
+def _namesake(process: Process, one: Map) -> Map | None:
+    """What was open under the SONAME of a file before that was opened for a need."""
+    if one.binary.soname is None or "/" in one.name:
+        return None
+    first = process.named(one.binary.soname)
+    return None if first is one else first
 
 
 def _caller(process: Process) -> Map:

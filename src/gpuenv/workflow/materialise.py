@@ -190,9 +190,9 @@ def _check_binding(project: Project, store: Store, wanted: Wanted, plan: ViewPla
         locked, wanted.packages, checked.facts, places, rules=verify.rules_of(project), made=checked.installed
     )
     site, python = str(plan.path / plan.site_packages), selected.interpreter.path
-    found = binding.findings(distributions, site, preload=plan.preload, python=python, cpu=selected.machine.cpu)
+    found = binding.check(distributions, site, preload=plan.preload, python=python, cpu=selected.machine.cpu)
     titles = {name: f"{name} {artifact.version}" for name, artifact in wanted.artifacts.items()}
-    binding.refuse_misbound(found, titles)
+    binding.refuse_misbound(found.findings, titles)
 
 
 def _libraries(
