@@ -1,15 +1,16 @@
 """Is a binary that a tool rewrote still the same, but for its search path? And may a tool rewrite it at all?
 
 What a loader relies on is compared: tables of names and versions, segments with their alignment, the stack's
-permissions. Contents that the tool copies are compared by the sizes of their sections.
+permissions; and code and data, byte by byte.
 """
 
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from gpuenv.binaries.elf import Elf, read_elf
-from gpuenv.binaries.elfheader import PT_GNU_STACK, PT_LOAD, ElfFile, Segment
+from gpuenv.binaries.elfheader import PT_GNU_STACK, PT_LOAD, ElfFile, Section, Segment
 from gpuenv.errors import BinaryError
 
 __all__ = ["Rewritable", "change", "look"]
@@ -20,6 +21,7 @@ _SAME = (
 )  # fmt: skip
 # Where a library's device code was split off for AMD's GPUs, sections have no bytes that ordinary ones have.
 _SPLIT = (".rocm_kpack_ref", ".hipFatBinSegment", ".hip_fatbin")
+_CHUNK = 1 << 20
 _PT_GNU_RELRO, _PT_TLS = 0x6474E552, 7
 _KEPT = {PT_GNU_STACK: "GNU_STACK", _PT_GNU_RELRO: "GNU_RELRO", _PT_TLS: "TLS"}
 
@@ -58,10 +60,14 @@ def look(path: Path) -> Rewritable:
         return Rewritable(read_elf(read, size), tuple(ElfFile(read, size).segments))
 
 
-def change(before: Rewritable, path: Path, entries: tuple[str, ...]) -> str | None:
-    """What else is other than it was in a binary that was given more entries, in words; None: nothing."""
+def change(source: Path, target: Path, entries: tuple[str, ...]) -> str | None:
+    """What else is other than in `source`, in words, in a copy that was given more entries; None: nothing.
+
+    Raises BinaryError where `source` is no binary.
+    """
+    before = look(source)
     try:
-        after = look(path)
+        after = look(target)
     except BinaryError as error:
         return f"it is damaged: {error.message}"
     for name in _SAME:
@@ -69,7 +75,7 @@ def change(before: Rewritable, path: Path, entries: tuple[str, ...]) -> str | No
             return f"its {name.replace('_', ' ')} changed"
     if after.search_path != (*before.search_path, *entries) or after.has_rpath != before.has_rpath:
         return f"its search path became {':'.join(after.search_path)}"
-    return _segments(before.segments, after.segments) or _sections(before.elf, after.elf)
+    return _segments(before.segments, after.segments) or _sections(source, before.elf, target, after.elf)
 
 
 def _segments(before: tuple[Segment, ...], after: tuple[Segment, ...]) -> str | None:
@@ -86,9 +92,25 @@ def _segments(before: tuple[Segment, ...], after: tuple[Segment, ...]) -> str | 
     return None
 
 
-def _sections(before: Elf, after: Elf) -> str | None:
-    had, has = (
-        Counter((one.name, one.size) for one in elf.sections if one.type == "PROGBITS") for elf in (before, after)
-    )
-    lost = had - has
-    return f"its section {min(lost)[0]} changed" if lost else None
+def _sections(source: Path, before: Elf, target: Path, after: Elf) -> str | None:
+    """Compare code and data, section by section."""
+    had, has = ([one for one in elf.sections if one.type == "PROGBITS"] for elf in (before, after))
+    if [one.name for one in had] != [one.name for one in has]:
+        had, has = (sorted(found, key=lambda one: one.name) for found in (had, has))
+    with source.open("rb") as one, target.open("rb") as other:
+        for old, new in zip_longest(had, has):
+            if old is None or new is None or (old.name, old.size) != (new.name, new.size):
+                return f"its section {(old or new).name} changed"
+            if not _equal(one, old, other, new):
+                return f"what is in its section {old.name} changed"
+    return None
+
+
+def _equal(one: BinaryIO, old: Section, other: BinaryIO, new: Section) -> bool:
+    for at in range(0, old.size, _CHUNK):
+        one.seek(old.offset + at)
+        other.seek(new.offset + at)
+        size = min(_CHUNK, old.size - at)
+        if one.read(size) != other.read(size):
+            return False
+    return True

@@ -178,7 +178,7 @@ def _patch(tool: Patchelf, loader: Path | None, source: Path, target: Path, entr
         set_search_path(tool, target, (*before.search_path, *entries), rpath=before.has_rpath)
     except (BinaryError, StoreError) as error:
         raise _Unpatched(": ".join([error.message, *error.causes[-1:]])) from error
-    problem = change(before, target, entries)
+    problem = change(source, target, entries)
     loader = _glibc(before.elf.interpreter) or loader
     if problem is None and loader is not None:
         problem = _worse(loader, source, target)
