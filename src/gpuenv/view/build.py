@@ -22,7 +22,7 @@ from gpuenv.view.switch import MARKER, current
 if TYPE_CHECKING:
     from gpuenv.view.libraries import LibraryFiles
 
-__all__ = ["build_view", "merged_tree"]
+__all__ = ["build_view", "mark_again", "merged_tree"]
 
 
 Exchange = Callable[[Path, Path], bool]
@@ -43,7 +43,7 @@ def build_view(
     """
     try:
         if not anew and _is_whole(plan.path):
-            _mark_again(plan)
+            mark_again(plan)
             return plan.path
         plan.path.parent.mkdir(parents=True, exist_ok=True)
         with staging(plan.store / "tmp") as directory:
@@ -103,7 +103,7 @@ def _marker(plan: ViewPlan, made: Mapping[str, object]) -> str:
     return json.dumps(marker, ensure_ascii=False, indent=1) + "\n"
 
 
-def _mark_again(plan: ViewPlan) -> None:
+def mark_again(plan: ViewPlan) -> None:
     """A newer lock may describe the same environment: the view stays, its marker follows."""
     before = current(plan.path) or {}
     text = _marker(plan, {name: before[name] for name in ("linked", "stamps") if name in before})

@@ -18,7 +18,7 @@ from gpuenv.model.url import without_credentials
 from gpuenv.model.version import is_native
 from gpuenv.store.commit import exchange, sync_filesystem
 from gpuenv.store.store import Store
-from gpuenv.view.build import build_view
+from gpuenv.view.build import build_view, mark_again
 from gpuenv.view.generations import record_generation
 from gpuenv.view.plan import LinkMode, Links, ViewPlan, default_links
 from gpuenv.view.switch import refuse_foreign, switch
@@ -123,12 +123,15 @@ def built(
     objects |= checked.objects
     marker = {**marker, "warnings": [*warnings, *found]}
     view_plan = _view_plan(project, store, wanted, objects, marker, checked)
-    view = build_view(view_plan, exchange=exchange, flush=sync_filesystem, anew=wanted.anew)
+    # what a killed sync leaves answers no question yet
+    unfinished = replace(view_plan, marker={**view_plan.marker, "asked": ""}) if wanted.compiled else view_plan
+    view = build_view(unfinished, exchange=exchange, flush=sync_filesystem, anew=wanted.anew)
     _check_binding(project, store, wanted, view_plan, checked)
     if wanted.compiled:
         from gpuenv.workflow.bytecode import compile_bytecode
 
         found += compile_bytecode(view, view_plan, project.progress)
+        mark_again(view_plan)
     return view, found
 
 
@@ -326,7 +329,7 @@ def _links(project: Project, asked: str | None) -> Links:
 
 
 def _object(store: Store, artifact: LockedArtifact) -> StoredObject:
-    stored = store.find(artifact.sha256)
+    stored = store.find(artifact.sha256, (artifact.name, artifact.version))
     if stored is None:
         hints = ["run `gpuenv sync` again"]
         raise StoreError(f"{artifact.filename} vanished from the store while it was needed", hints=hints)
