@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from gpuenv.archive.bundle import Content, SymbolicLink, write_bundle
-from gpuenv.archive.bundled import open_bundle
+from gpuenv.archive.bundle import Content, write_bundle
+from gpuenv.archive.bundled import SymbolicLink, open_bundle
 from gpuenv.archive.frames import write_frames
 from gpuenv.archive.unpacking import Placed
 from gpuenv.archive.zstd import decompress_chunks

@@ -11,12 +11,11 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gpuenv.archive.bundled import CONTENTS, SymbolicLink
 from gpuenv.archive.frames import Frame, write_frames
 
-__all__ = ["CONTENTS", "SUFFIX", "Content", "SymbolicLink", "write_bundle"]
+__all__ = ["Content", "write_bundle"]
 
-SUFFIX = ".whl.tar.zst"
-CONTENTS = "bundle.json"
 _VERSION = 1
 _MTIME = 315619200  # 1980-01-02, UTC
 # Bytes of files in a frame. Fast: several frames for each core. Best: alike files are rather together than unpacked
@@ -31,13 +30,6 @@ class Content(NamedTuple):
     size: int
     executable: bool
     chunks: Callable[[], Iterator[bytes]]
-
-
-class SymbolicLink(NamedTuple):
-    """A link of a bundle. target: relative to the folder of `path`, inside the bundle."""
-
-    path: str
-    target: str
 
 
 def write_bundle(

@@ -7,28 +7,38 @@ that order, of those sizes.
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import SEEK_END, BufferedReader
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from gpuenv.archive.bundle import CONTENTS, SymbolicLink
 from gpuenv.archive.frames import Frame, read_table
 from gpuenv.archive.inflate import CHUNK
 from gpuenv.archive.names import Refused, check_clashes, check_name, check_target
 from gpuenv.archive.packed import most_unpacked
-from gpuenv.archive.source import FileSource, Source
+from gpuenv.archive.ranges import SparseFile
+from gpuenv.archive.source import FileSource, Read, Source
 from gpuenv.archive.tar import BLOCK, StreamCursor, read_entries
 from gpuenv.archive.unpacking import Placed, Unpacked, make_folders, write_file
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import decompress_chunks
 from gpuenv.errors import ArchiveError
 
-__all__ = ["Bundle", "Bundled", "open_bundle"]
+__all__ = ["CONTENTS", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
+
+CONTENTS = "bundle.json"
 
 _MOST_FACTS = 256 << 20  # bytes that the first frame may unpack to
+
+
+class SymbolicLink(NamedTuple):
+    """A link of a bundle. target: relative to the folder of `path`, inside the bundle."""
+
+    path: str
+    target: str
 
 
 class Bundled(NamedTuple):
@@ -74,19 +84,14 @@ class Bundle:
     def __init__(self, name: str, source: Source, *, case_sensitive: bool) -> None:
         self.name = name
         self._source = source
-        self._table = read_table(source.read, source.size)
-        total = sum(frame.size for frame in self._table)
-        if total > most_unpacked(source.size):
-            raise Refused(f"it would unpack to {total} bytes from {source.size}: a decompression bomb")
-        if self._table[0].size > _MOST_FACTS:
-            raise Refused(f"its first frame has {self._table[0].size} bytes, more than facts may have")
-        self._facts = self._first_frame()
+        self._table = _table(source.read, source.size)
+        self._facts = _first_frame(source.read, self._table)
         contents = _decode(self._facts, len(self._table))
         self._frames = contents.frames
         self.members = tuple(chain.from_iterable(contents.frames))
         self.links = contents.links
         self.origin = contents.origin
-        _check(self.members, self.links, total, case_sensitive=case_sensitive)
+        _check(self.members, self.links, self._table, case_sensitive=case_sensitive)
 
     def __enter__(self) -> Self:
         return self
@@ -167,22 +172,66 @@ class Bundle:
 
     def _cursor(self, number: int) -> StreamCursor:
         frame = self._table[number]
-        pieces = _unpacked(self._source, frame)
-        end = [bytes(2 * BLOCK)] if number < len(self._table) - 1 else []
-        return StreamCursor(chain(pieces, end))
-
-    def _first_frame(self) -> dict[str, bytes]:
-        cursor = self._cursor(0)
-        found = {}
-        for entry in read_entries(cursor, self._table[0].size):
-            if entry.kind != "file" or entry.path in found:
-                raise Refused(f"entry {entry.path!r} does not belong into its first frame")
-            found[entry.path] = cursor.take(entry.size)
-        return found
+        pieces = self._source.stream(frame.start, frame.start + frame.packed)
+        return _cursor(pieces, frame, end=number == len(self._table) - 1)
 
 
-def _unpacked(source: Source, frame: Frame) -> Iterator[bytes]:
-    pieces = source.stream(frame.start, frame.start + frame.packed)
+class SmallFact:
+    """The one file of a bundle's first frame whose name is `wanted`, as `SmallMember` is one of a ZIP."""
+
+    def __init__(self, file: SparseFile | BufferedReader, wanted: Callable[[str], bool]) -> None:
+        self._file = file
+        self._wanted = wanted
+
+    def read(self) -> bytes:
+        """Its bytes.
+
+        Raises MissingRange for a SparseFile that does not hold enough, ArchiveError for a damaged bundle, for no such
+        file, and for several.
+        """
+        try:
+            total = self._file.seek(0, SEEK_END)
+            facts = _first_frame(self._part, _table(self._part, total))
+        except Refused as refused:
+            raise ArchiveError(f"the archive cannot be read: {refused}") from None
+        found = [data for name, data in facts.items() if self._wanted(name)]
+        if len(found) != 1:
+            raise ArchiveError(f"the archive has {len(found) or 'no'} members where exactly one is needed")
+        return found[0]
+
+    def _part(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(size)
+
+
+def _table(read: Read, size: int) -> tuple[Frame, ...]:
+    """The frames of a bundle of `size` bytes, as far as they can be believed."""
+    table = read_table(read, size)
+    total = sum(frame.size for frame in table)
+    if total > most_unpacked(size):
+        raise Refused(f"it would unpack to {total} bytes from {size}: a decompression bomb")
+    if table[0].size > _MOST_FACTS:
+        raise Refused(f"its first frame has {table[0].size} bytes, more than facts may have")
+    return table
+
+
+def _first_frame(read: Read, table: Sequence[Frame]) -> dict[str, bytes]:
+    frame = table[0]
+    cursor = _cursor(iter([read(frame.start, frame.packed)]), frame, end=len(table) == 1)
+    found = {}
+    for entry in read_entries(cursor, frame.size):
+        if entry.kind != "file" or entry.path in found:
+            raise Refused(f"entry {entry.path!r} does not belong into its first frame")
+        found[entry.path] = cursor.take(entry.size)
+    return found
+
+
+def _cursor(pieces: Iterator[bytes], frame: Frame, *, end: bool) -> StreamCursor:
+    """The entries of a frame as a tar of their own. end: it has the mark of the end."""
+    return StreamCursor(chain(_unpacked(pieces, frame), [] if end else [bytes(2 * BLOCK)]))
+
+
+def _unpacked(pieces: Iterator[bytes], frame: Frame) -> Iterator[bytes]:
     done = 0
     for piece in decompress_chunks(lambda: next(pieces, b""), frame.size):
         if piece is None:
@@ -239,10 +288,12 @@ def _text(value: object) -> str:
     return value
 
 
-def _check(files: Sequence[Bundled], links: Sequence[SymbolicLink], total: int, *, case_sensitive: bool) -> None:
+def _check(
+    files: Sequence[Bundled], links: Sequence[SymbolicLink], table: Sequence[Frame], *, case_sensitive: bool
+) -> None:
     if len(files) + len(links) > MAX_MEMBERS:
         raise Refused(f"it has more than {MAX_MEMBERS} entries")
-    if sum(file.size for file in files) > total:
+    if sum(file.size for file in files) > sum(frame.size for frame in table):
         raise Refused("its files are said to be larger than all of it")
     for file in files:
         check_name(file.name)

@@ -103,12 +103,12 @@ class WheelArchive:
         member = self._named[place.member.name]
         small = member.size <= CHUNK and member.packed <= CHUNK
         try:
-            return write_file(base, place, [self.read(member)] if small else self._chunks(member), mtime)
+            return write_file(base, place, [self.read(member)] if small else self.chunks(member), mtime)
         except FileExistsError as error:
             raise self._refused(member, "would overwrite another file of the same wheel here") from error
 
-    def _chunks(self, member: Member) -> Iterator[bytes]:
-        """The content in pieces; what is wrong with it comes up at its end."""
+    def chunks(self, member: Member) -> Iterator[bytes]:
+        """The content in pieces of at most 1 MiB; what is wrong with it comes up at its end, as ArchiveError."""
         position, end = member.offset, member.offset + member.packed
 
         def read() -> bytes:

@@ -2,19 +2,24 @@
 
 import hashlib
 import os
+from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from gpuenv.archive.ranges import SmallMember
+from gpuenv.archive.ranges import SmallMember, SparseFile
 from gpuenv.errors import ArchiveError, NetworkError
 from gpuenv.index.cache import FileDigest, IndexCache, url_key
 from gpuenv.index.metadata import check_identity, parse_metadata
 from gpuenv.index.simple import group, split_wheel
 from gpuenv.model.distribution import Metadata, Page, WheelFile
 from gpuenv.model.manifest import Index
-from gpuenv.model.version import normal_name
+from gpuenv.model.version import BUNDLE, normal_name, stem_of
 
-__all__ = ["FolderIndex", "file_digest", "is_metadata", "path_of", "wheel_metadata"]
+if TYPE_CHECKING:
+    from gpuenv.archive.bundled import SmallFact
+
+__all__ = ["FolderIndex", "file_digest", "metadata_in", "path_of", "wheel_metadata"]
 
 
 def path_of(url: str) -> Path:
@@ -22,17 +27,26 @@ def path_of(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-def is_metadata(member: str) -> bool:
+def _is_metadata(member: str) -> bool:
     """Is this archive member a wheel's METADATA (at the top level, in `*.dist-info`)?"""
     folder, slash, name = member.partition("/")
     return slash == "/" and name == "METADATA" and folder.endswith(".dist-info")
+
+
+def metadata_in(file: SparseFile | BufferedReader, filename: str) -> "SmallMember | SmallFact":
+    """METADATA of a wheel or bundle, to be read."""
+    if not filename.endswith(BUNDLE):
+        return SmallMember(file, _is_metadata)
+    from gpuenv.archive.bundled import SmallFact  # who meets no bundle does without zstd
+
+    return SmallFact(file, _is_metadata)
 
 
 def wheel_metadata(path: Path, filename: str) -> Metadata:
     """The metadata inside a wheel on this disk."""
     try:
         with path.open("rb") as file:
-            body = SmallMember(file, is_metadata).read()
+            body = metadata_in(file, filename).read()
     except OSError as error:
         raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
     except ArchiveError as error:
@@ -57,14 +71,14 @@ def file_digest(path: Path, cache: IndexCache) -> FileDigest:
 
 
 class FolderIndex:
-    """The wheels directly in one folder, listed once; only the files of a name that is asked for are read."""
+    """The wheels and bundles directly in one folder, listed once; only files of a name that is asked for are read."""
 
     def __init__(self, index: Index, folder: Path, cache: IndexCache) -> None:
         self._index = index
         self._cache = cache
         self._paths: dict[str, list[Path]] = {}
         try:
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".whl"))
+            names = sorted(entry.name for entry in os.scandir(folder) if stem_of(entry.name) is not None)
         except OSError as error:
             raise NetworkError(
                 f'the folder of index "{index.name}" cannot be read: {folder}', causes=[str(error.strerror)]

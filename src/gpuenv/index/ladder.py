@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from gpuenv.archive.ranges import MissingRange, SmallMember, SparseFile
+from gpuenv.archive.ranges import MissingRange, SparseFile
 from gpuenv.errors import ArchiveError, IntegrityError
 from gpuenv.index.cache import IndexCache
 from gpuenv.index.download import Downloads
-from gpuenv.index.folder import is_metadata, path_of, wheel_metadata
+from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
 from gpuenv.index.metadata import check_identity, parse_metadata
 from gpuenv.model.distribution import Metadata, WheelFile
@@ -86,7 +86,7 @@ class Ladder:
         return answer.body
 
     async def _by_ranges(self, wheel: WheelFile, index: Index | None) -> bytes:
-        """METADATA through the archive's last bytes, its directory and the member; mostly one or two requests."""
+        """METADATA through the archive's last bytes, where its directory is, and the member; mostly two requests."""
         # the last bytes of a file of unknown size are a kind of range that fewer servers know
         last = f"bytes=-{TAIL}" if not wheel.size else f"bytes={max(0, wheel.size - TAIL)}-{wheel.size - 1}"
         answer = await self._range(wheel.url, index, last)
@@ -97,7 +97,7 @@ class Ladder:
             self._cache.sizes.save(wheel.sha256, total)
         file = SparseFile(total)
         file.add(start, answer.body)
-        member = SmallMember(file, is_metadata)
+        member = metadata_in(file, wheel.filename)
         while True:
             try:
                 return member.read()

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urljoin
 import msgspec
 
 from gpuenv.model.distribution import Page, Release, WheelFile
-from gpuenv.model.version import InvalidVersion, Version, normal_name, parse_version
+from gpuenv.model.version import BUNDLE, InvalidVersion, Version, normal_name, parse_version, stem_of
 
 __all__ = ["ACCEPT", "BadPage", "group", "read_html", "read_json", "read_page", "split_wheel"]
 
@@ -223,9 +223,9 @@ class WheelName(NamedTuple):
 
 
 def split_wheel(filename: str) -> WheelName | None:
-    """Read a wheel's file name (binary distribution format, PEP 427); None if it is not one."""
-    parts = filename.removesuffix(".whl").split("-")
-    if not filename.endswith(".whl") or not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())):
+    """Read the file name of a wheel (binary distribution format, PEP 427) or bundle; None if it is neither."""
+    parts = (stem_of(filename) or "").split("-")
+    if not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())):
         return None
     if not all(parts) or "/" in filename or "\\" in filename:
         return None
@@ -248,7 +248,7 @@ class _Grouper:
 
     def add(self, file: WheelFile) -> None:
         filename = file.filename
-        if not filename.endswith(".whl"):
+        if not filename.endswith((".whl", BUNDLE)):
             version = self._of_sdist(filename) if file.url else None
             if version is not None:
                 self.sdists.add(version)

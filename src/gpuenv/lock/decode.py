@@ -9,14 +9,14 @@ from gpuenv.lock.encode import VERSION
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
-from gpuenv.model.version import normal_name, parse_version
+from gpuenv.model.version import normal_name, parse_version, stem_of
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["decode", "salvage"]
 
 _AGAIN = "run `gpuenv lock` to make it anew"
 _MARKERS = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
-_WHEEL = re.compile(r'"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[^"/]*\.whl(?:#[0-9a-f]+)?"')
+_WHEEL = re.compile(r'"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[^"/]*\.whl(?:\.tar\.zst)?(?:#[0-9a-f]+)?"')
 
 
 def decode(text: str) -> Lock:
@@ -87,7 +87,7 @@ def _index(table: Mapping[str, Any]) -> LockedIndex:
 def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str]) -> LockedArtifact:
     filename = identity.partition("#")[0]
     parts = filename.split("-")
-    if len(parts) not in (5, 6) or not filename.endswith(".whl") or "/" in filename:
+    if len(parts) not in (5, 6) or stem_of(filename) is None or "/" in filename:
         raise ValueError(f"{identity!r} is not the name of a wheel")
     sha256 = _text(table["sha256"])
     if not re.fullmatch("[0-9a-f]{64}", sha256):

@@ -9,6 +9,7 @@ import msgspec
 
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.providers import ProviderTable
+from gpuenv.model.version import BUNDLE, stem_of
 
 
 class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,7 +35,7 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def tags(self) -> str:
         """The compressed tag triple of the file name, `py3-none-any` (PEP 425)."""
-        return "-".join(self.filename.removesuffix(".whl").rsplit("-", 3)[1:])
+        return "-".join((stem_of(self.filename) or self.filename).rsplit("-", 3)[1:])
 
     @property
     def build(self) -> tuple[int, str]:
@@ -44,6 +45,11 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return (-1, "")
         rest = parts[2].lstrip("0123456789")
         return (int(parts[2][: len(parts[2]) - len(rest)] or 0), rest)
+
+    @property
+    def is_bundle(self) -> bool:
+        """Is it a wheel's tree in another package: tar and zstd?"""
+        return self.filename.endswith(BUNDLE)
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 __all__ = [
+    "BUNDLE",
     "InvalidSpecifier",
     "InvalidVersion",
     "SpecifierSet",
@@ -17,8 +18,10 @@ __all__ = [
     "normal_name",
     "parse_specifier",
     "parse_version",
+    "stem_of",
 ]
 
+BUNDLE = ".whl.tar.zst"
 _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 
 
@@ -33,9 +36,16 @@ def distribution_of(filename: str) -> str:
     return normal_name(filename.partition("-")[0])
 
 
+def stem_of(filename: str) -> str | None:
+    """The file name of a wheel or bundle without what says how it is packed; None for any other name."""
+    if filename.endswith(".whl"):
+        return filename[:-4]
+    return filename.removesuffix(BUNDLE) if filename.endswith(BUNDLE) else None
+
+
 def is_native(filename: str) -> bool:
     """Does a wheel's file name say that it is for one kind of machine, so that binaries may be in it (PEP 425)?"""
-    return not filename.endswith("-any.whl")
+    return not filename.endswith(("-any.whl", f"-any{BUNDLE}"))
 
 
 @cache

@@ -11,7 +11,7 @@ from gpuenv.binaries.artifact import read_objects
 from gpuenv.errors import UsageError
 from gpuenv.model.coverage import coverage
 from gpuenv.model.facts import NativeFacts, ObjectFacts, encode_facts
-from gpuenv.model.version import distribution_of
+from gpuenv.model.version import distribution_of, stem_of
 from gpuenv.workflow.facts import FactsCache, read_tree, sha256_of
 from gpuenv.workflow.project import Project, write_atomically
 from gpuenv.workflow.published import PublishedFacts
@@ -113,7 +113,8 @@ def _expanded(asked: Sequence[str]) -> Iterator[str]:
         folder = None if text.startswith(_URL) else Path(text)
         if folder is not None and not folder.exists():
             raise UsageError(f"there is no {text}")
-        wheels = sorted(folder.glob("*.whl")) if folder is not None and folder.is_dir() else []
+        inside = folder.iterdir() if folder is not None and folder.is_dir() else ()
+        wheels = sorted(path for path in inside if stem_of(path.name) is not None)
         yield from map(str, wheels) if wheels else [text]
 
 

@@ -1,0 +1,1 @@
+"""Distributions with symbolic links, zstd and native facts: repack, pack, index."""

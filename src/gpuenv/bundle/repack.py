@@ -1,0 +1,85 @@
+"""A wheel as a bundle of the same installed files, and with the links that ZIP lost, if that is asked for."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from gpuenv.archive.bundle import Content, write_bundle
+from gpuenv.archive.bundled import SymbolicLink
+from gpuenv.archive.wheel import Member, WheelArchive, open_wheel
+from gpuenv.errors import ArchiveError
+from gpuenv.model.version import BUNDLE
+
+__all__ = ["Repacked", "bundle_name", "repack"]
+
+_LIBRARY = re.compile(r"(.+\.so)((?:\.[0-9A-Za-z_]+)*)")
+
+
+class Repacked(NamedTuple):
+    """What a bundle came to. files: unpacked bytes of all. links: those that stand for files of the wheel now."""
+
+    files: int
+    links: tuple[SymbolicLink, ...]
+
+
+def bundle_name(filename: str) -> str:
+    """The name of the bundle of a wheel: the wheel's, and how it is packed."""
+    return f"{filename.removesuffix('.whl')}{BUNDLE}"
+
+
+def repack(
+    wheel: Path,
+    write: Callable[[bytes], object],
+    *,
+    sha256: str,
+    restore_links: bool = False,
+    best: bool = False,
+) -> Repacked:
+    """Write the bundle of a wheel, whose digest it keeps as its origin.
+
+    restore_links: libraries with the same bytes in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one
+    file, the one with the longest name, and links to it. best: as in `write_bundle`. Raises ArchiveError where the
+    wheel is damaged.
+    """
+    with open_wheel(wheel) as archive:
+        links = tuple(_links(archive)) if restore_links else ()
+        linked = {link.path for link in links}
+        kept = [member for member in archive.members if member.name not in linked]
+        files = [Content(one.name, one.size, one.executable, partial(archive.chunks, one)) for one in kept]
+        origin = {"filename": wheel.name, "sha256": sha256}
+        write_bundle(write, _dist_info(archive), files, links, origin=origin, best=best)
+        return Repacked(sum(member.size for member in kept), links)
+
+
+def _dist_info(archive: WheelArchive) -> str:
+    found = {member.name.partition("/")[0] for member in archive.members}
+    folders = [name for name in found if name.endswith(".dist-info")]
+    if len(folders) != 1:
+        raise ArchiveError(f"{archive.name} has {len(folders)} .dist-info directories instead of one")
+    return folders[0]
+
+
+def _links(archive: WheelArchive) -> Iterator[SymbolicLink]:
+    """The links that a wheel's libraries once were, as far as their names and bytes tell."""
+    alike: dict[tuple[str, int, int], list[Member]] = {}
+    for member in archive.members:
+        if found := _LIBRARY.fullmatch(member.name):
+            alike.setdefault((found[1], member.size, member.crc), []).append(member)
+    for group in alike.values():
+        names = sorted(group, key=lambda member: (len(member.name), member.name))
+        digests = {member.name: _digest(archive, member) for member in names} if len(names) > 1 else {}
+        for number, member in enumerate(names):
+            goes_on = (one for one in names[number + 1 :] if one.name.startswith(f"{member.name}."))
+            longer = next((one for one in goes_on if digests[one.name] == digests[member.name]), None)
+            if longer is not None:
+                yield SymbolicLink(member.name, longer.name.rpartition("/")[2])
+
+
+def _digest(archive: WheelArchive, member: Member) -> bytes:
+    digest = hashlib.sha256()
+    for piece in archive.chunks(member):
+        digest.update(piece)
+    return digest.digest()

@@ -1,0 +1,84 @@
+"""Wheels as bundles: the same files, and the links that ZIP lost where they are asked for."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from gpuenv.archive.bundled import SymbolicLink, open_bundle
+from gpuenv.archive.unpacking import Placed
+from gpuenv.bundle.repack import bundle_name, repack
+from gpuenv.errors import ArchiveError
+from tests.support.bundles import make_bundle
+from tests.support.wheels import make_wheel
+
+LIBRARY = b"\x7fELF" + bytes(range(256)) * 500
+FILES: dict[str, bytes | str] = {
+    "demo/__init__.py": "",
+    "demo/lib/libdemo.so": LIBRARY,
+    "demo/lib/libdemo.so.1": LIBRARY,
+    "demo/lib/libdemo.so.1.2.3": LIBRARY,
+    "demo/lib/libdemo.so.10": LIBRARY,
+    "demo/lib/libother.so": b"other" + LIBRARY,
+    "demo/lib/libother.so.1": LIBRARY,
+    "demo/elsewhere/libdemo.so.1": LIBRARY,
+    "demo-1.0.data/scripts/tool": "#!python\n",
+}
+
+
+def wheel(folder: Path) -> Path:
+    return make_wheel(folder, "demo", files=FILES, tags="py3-none-linux_x86_64", executable=["demo/lib/libdemo.so.1"])
+
+
+def test_a_bundle_holds_the_files_of_its_wheel(tmp_path: Path) -> None:
+    """Names, bytes and executable bits are those of the wheel, and its digest is the bundle's origin."""
+    made = wheel(tmp_path)
+    path = make_bundle(made)
+    assert path.name == "demo-1.0-py3-none-linux_x86_64.whl.tar.zst" == bundle_name(made.name)
+    with zipfile.ZipFile(made) as archive:
+        before = {
+            info.filename: (archive.read(info), bool(info.external_attr >> 16 & 0o100)) for info in archive.infolist()
+        }
+    (tmp_path / "out").mkdir()
+    with open_bundle(path) as bundle:
+        places = [Placed(member, member.name, member.executable) for member in bundle.members]
+        bundle.unpack(tmp_path / "out", places, mtime=400000000)
+        assert bundle.links == ()
+        assert bundle.origin == {"filename": made.name, "sha256": hashlib.sha256(made.read_bytes()).hexdigest()}
+    after = {place.path: ((tmp_path / "out" / place.path).read_bytes(), place.member.executable) for place in places}
+    assert after == before
+
+
+def test_lost_links_are_found_by_name_and_bytes(tmp_path: Path) -> None:
+    """A library with the same bytes as one whose name goes on becomes a link to it, in the same folder alone."""
+    with open_bundle(make_bundle(wheel(tmp_path), restore_links=True)) as bundle:
+        assert set(bundle.links) == {
+            SymbolicLink("demo/lib/libdemo.so", "libdemo.so.1"),
+            SymbolicLink("demo/lib/libdemo.so.1", "libdemo.so.1.2.3"),
+        }
+        left = {member.name for member in bundle.members if member.name.startswith("demo/lib/")}
+    assert left == {
+        f"demo/lib/{name}" for name in ("libdemo.so.1.2.3", "libdemo.so.10", "libother.so", "libother.so.1")
+    }
+
+
+def test_a_wheel_repacked_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    """A bundle is a function of its wheel."""
+    made = wheel(tmp_path)
+    out = [io.BytesIO(), io.BytesIO()]
+    for one in out:
+        repack(made, one.write, sha256="0" * 64)
+    assert out[0].getvalue() == out[1].getvalue()
+
+
+def test_a_damaged_wheel_gives_no_bundle(tmp_path: Path) -> None:
+    """What does not match its checksum is not packed again."""
+    made = wheel(tmp_path)
+    data = bytearray(made.read_bytes())
+    with zipfile.ZipFile(made) as archive:
+        data[archive.getinfo("demo/lib/libother.so").header_offset + 60] ^= 1
+    made.write_bytes(data)
+    with pytest.raises(ArchiveError, match="is refused"):
+        repack(made, io.BytesIO().write, sha256="0" * 64)
