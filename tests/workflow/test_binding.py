@@ -90,7 +90,7 @@ def test_unresolved(site: Site) -> None:
     site.add("dep", binary("dep/lib/libdep.so.1"))
     (found,) = site.check().findings
     assert found == Finding("unresolved", "user", "user/core.so", "libdep.so.1", wanted=("dep",), locked=True)
-    assert found.words == "libdep.so.1 of dep is not found (user/core.so)"
+    assert found.words == "libdep.so.1 is not found, which dep brings (user/core.so)"
     assert site.check({"user": ("dep/lib/libdep.so.1",)}).findings == ()
 
 
@@ -127,7 +127,7 @@ def test_shadowed_by_what_is_imported_before(site: Site) -> None:
     (found,) = site.check().findings
     place = "lib/python3.12/site-packages/other/libdep.so.1"
     assert found == Finding("shadowed", "user", "user/core.so", "libdep.so.1", place, "other", ("dep",), True)
-    assert found.words == f"libdep.so.1 of dep is {place} of other instead (user/core.so)"
+    assert found.words == f"libdep.so.1 is {place} of other instead of dep's (user/core.so)"
     assert site.check({"user": ("dep/lib/libdep.so.1",)}).findings == ()
     site.all["middle"] = replace(site.all["middle"], requires=frozenset())
     assert site.check().findings == ()
@@ -152,7 +152,7 @@ def test_escaping(site: Site, tmp_path: Path) -> None:
     site.add("dep", binary("dep/lib/libdep.so.1"))
     (found,) = site.check().findings
     assert (found.kind, found.found, found.by, found.locked) == ("escaping", str(outside), None, True)
-    assert found.words == f"libdep.so.1 of dep is {outside} instead, outside the environment (user/core.so)"
+    assert found.words == f"libdep.so.1 is {outside} instead of dep's, outside the environment (user/core.so)"
 
 
 def test_paths_to_required_packages_bind_too(site: Site) -> None:
@@ -258,7 +258,7 @@ def test_refusal() -> None:
     with pytest.raises(Misbound) as caught:
         refuse_misbound([free, *bad], {"a": "a 1.0"})
     error = caught.value
-    assert error.causes[0] == "a 1.0: lib0.so of a is b/liba.so of b instead (a/core.so)"
+    assert error.causes[0] == "a 1.0: lib0.so is b/liba.so of b instead of a's (a/core.so)"
     assert error.causes[-1] == "and 2 more"
     assert error.hints == (
         "see who needs it and who brings it: gpuenv why lib0.so",

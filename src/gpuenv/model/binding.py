@@ -28,16 +28,21 @@ class Finding(NamedTuple):
 
     @property
     def words(self) -> str:
-        """In one line, without the package: `libb.so.1 of b is not found (a/core.so)`."""
-        whose = f" of {' or '.join(self.wanted)}" if self.wanted else ""
+        """In one line, without the package: `libb.so.1 is not found, which b brings (a/core.so)`."""
+        return f"{self.soname} {self.detail} ({self.path})"
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with the soname: `is lib/libb.so.1 of c instead of b's`."""
+        names = " or ".join(self.wanted)
         found = f"{self.found} of {self.by}" if self.by else str(self.found)
         said = {
-            "unresolved": "is not found",
-            "shadowed": f"is {found} instead",
-            "escaping": f"is {self.found} instead, outside the environment",
+            "unresolved": f"is not found, which {names} brings",
+            "shadowed": f"is {found} instead of {names}'s",
+            "escaping": f"is {self.found} instead of {names}'s, outside the environment",
             "doubled": f"is open twice: {found} was there before",
         }
-        return f"{self.soname}{whose} {said[self.kind]} ({self.path})"
+        return said[self.kind]
 
 
 class Binding(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 __all__ = ["SECTIONS", "Check", "Diagnosis", "Section", "Unopened"]
 
-Section = Literal["machine", "host", "store", "view"]
-SECTIONS: tuple[Section, ...] = ("machine", "host", "store", "view")
+Section = Literal["machine", "host", "store", "view", "binding"]
+SECTIONS: tuple[Section, ...] = ("machine", "host", "store", "view", "binding")
 
 
 class Check(NamedTuple):

@@ -12,6 +12,7 @@ _TITLES = {
     "host": "libraries of the machine",
     "store": "store",
     "view": "environment",
+    "binding": "libraries of each other",
 }
 _VERDICTS = {True: "ok", False: "NOT MET"}
 

@@ -22,10 +22,11 @@ from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
 from gpuenv.store.layer import lost
 from gpuenv.store.store import Store
+from gpuenv.view.loading import preloaded
 from gpuenv.view.preload import Installed, Openings
 from gpuenv.view.state import changed
 from gpuenv.view.switch import current, current_view
-from gpuenv.workflow import verify
+from gpuenv.workflow import binding, verify
 from gpuenv.workflow.lock import why_stale
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.select import fits_first
@@ -55,7 +56,7 @@ def doctor(project: Project, target: str | None = None) -> Diagnosis:
     checks = [*_machine(patient), *_host(patient)]
     if patient.marker is None:
         return Diagnosis(patient.name, tuple(checks), environment=False)
-    checks += [*_store(patient), *_view(patient)]
+    checks += [*_store(patient), *_view(patient), *_binding(patient)]
     opened, problems = _opened(patient)
     unjudged = tuple(one for one in problems if any(words in one.problem for words in _OF_SYMBOLS))
     unopened = tuple(one for one in problems if one not in unjudged)
@@ -287,10 +288,38 @@ def _broken_link(venv: Path) -> str | None:
 # the binaries
 
 
+def _binding(patient: _Patient) -> Iterator[Check]:
+    """What the loader takes for the libraries that packages have of each other, told by the files as they are now."""
+    site = _site(patient)
+    if site is None:
+        return
+    places = {name: patient.store.path(stored) for name, stored in patient.objects.items()}
+    hosted = verify.hosted(_judged(patient))
+    own = verify.installed(
+        patient.locked, patient.packages, patient.facts, places, rules=patient.rules, hosted=hosted, live_only=True
+    )
+    folder = os.path.realpath(site)
+    python, cpu = os.path.realpath(patient.python), patient.machine.cpu
+    found = binding.check(own, folder, preload=preloaded(folder), python=python, cpu=cpu, anew=True)
+    if found.needs and not any(one.locked for one in found.findings):
+        more = "s" if found.packages > 1 else ""
+        what = f"{found.needs} need{'s' if found.needs > 1 else ''} of {found.packages} package{more}"
+        yield Check("binding", what, "gpuenv.lock", True, "the loader finds what the lock says")
+    for one in found.findings:
+        by = f"{patient.title(one.package)} ({one.path})"
+        yield Check("binding", one.soname, by, not one.locked, one.detail)
+
+
+def _site(patient: _Patient) -> Path | None:
+    """The environment's site-packages, if its binaries are for this machine."""
+    here = patient.machine.platform == patient.locked.target.platform
+    return next(iter(sorted(patient.project.venv.glob("lib/python*/site-packages"))), None) if here else None
+
+
 def _opened(patient: _Patient) -> tuple[int, tuple[Unopened, ...]]:
     """Open every live binary of every package, each package in a process of its own."""
-    site = next(iter(sorted(patient.project.venv.glob("lib/python*/site-packages"))), None)
-    if site is None or patient.machine.platform != patient.locked.target.platform:
+    site = _site(patient)
+    if site is None:
         return 0, ()
     hosted = verify.hosted(_judged(patient))
     installed = verify.installed(
