@@ -319,6 +319,23 @@ def test_what_is_gone_is_derived_again(project: Project) -> None:
     assert project.run("store", "verify", "--json").json["damaged"] == []
 
 
+def test_doctor(project: Project) -> None:
+    """`doctor` finds an environment of derived objects whole, and says which of them lost something."""
+    offer(project)
+    project.write(["tool"], more=BOUND)
+    project.run("sync", "--link-mode", "symlink")
+    checks = project.run("doctor", "--json", rc=None).json["checks"]
+    assert [one["what"] for one in checks if one["section"] == "store"] == ["5 objects"]
+    program = derived(project)["tool"] / "scripts/answer"
+    program.chmod(0o755)
+    with program.open("ab") as file:
+        file.write(b"more")
+    checks = project.run("doctor", "--json", rc=1).json["checks"]
+    (lost,) = (one for one in checks if not one["met"])
+    assert lost["what"] == "tool, derived"
+    assert "scripts/answer has" in lost["detail"]
+
+
 def test_two_processes(project: Project) -> None:
     """Several syncs derive the same objects at the same time: all succeed, each object is there once."""
     offer(project)

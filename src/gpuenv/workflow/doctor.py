@@ -20,6 +20,7 @@ from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
 from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
+from gpuenv.store.derive import recipes
 from gpuenv.store.layer import lost
 from gpuenv.store.store import Store
 from gpuenv.view.loading import preloaded
@@ -209,11 +210,17 @@ def _store(patient: _Patient) -> Iterator[Check]:
         elif stored is None:
             problem = "the store has no object of it"
         else:
-            problem = _damage(patient.store.path(stored), stored)
+            problem = _damage(patient.store.path(stored))
             below += problem is None and patient.store.base(stored) is not None
         whole += problem is None
         if problem:
             yield Check("store", patient.title(name), "the environment", False, problem)
+    held = str((patient.marker or {}).get("objects"))
+    for key in sorted(key for key in recipes(patient.project.store) if key in held):
+        problem = _damage(patient.store.objects / key)
+        whole += problem is None
+        if problem:
+            yield Check("store", f"{_name_of(key)}, derived", "the environment", False, problem)
     if whole:
         what = f"{whole} object{'s' if whole > 1 else ''}"
         where = f"; {below} of them in base stores" if below else ""
@@ -228,23 +235,23 @@ def _name_of(key: str) -> str:
     return key.partition("-")[2].rpartition("-")[0]
 
 
-def _damage(folder: Path, stored: StoredObject) -> str | None:
+def _damage(folder: Path) -> str | None:
     """The first file of an object that is not there as it was unpacked."""
     try:
         listing = decode_listing((folder / "listing.msgpack").read_bytes())
     except OSError:
         listing = None
     if listing is None:
-        return f"objects/{stored.key}/listing.msgpack cannot be read"
+        return f"objects/{folder.name}/listing.msgpack cannot be read"
     for directory in listing:
         for file in directory.files:
             path = f"{directory.path}/{file.name}" if directory.path else file.name
             try:
                 size = os.stat(f"{folder}/{path}", follow_symlinks=False).st_size  # noqa: PTH116 - thousands of them
             except OSError:
-                return f"objects/{stored.key}/{path} is gone"
+                return f"objects/{folder.name}/{path} is gone"
             if size != file.size:
-                return f"objects/{stored.key}/{path} has {size} bytes instead of {file.size}"
+                return f"objects/{folder.name}/{path} has {size} bytes instead of {file.size}"
     return None
 
 
