@@ -2,10 +2,14 @@
 
 import json
 import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from gpuenv.archive.staging import DAY, sweep
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject
@@ -175,6 +179,47 @@ def test_without_hard_links(store: Store, original: StoredObject, monkeypatch: p
         found = made(store, original)
     assert check(store.path(found))
     assert own_bytes(store.root, found.key, recipe_of(original)) is None
+
+
+def _killed_everywhere(root: Path, original: StoredObject, queue: "multiprocessing.Queue[int]") -> None:
+    """In a process without threads: a child derives, and is killed at one point after the other."""
+    from tests.faults.points import install
+
+    store, recipe = Store(root), recipe_of(original)
+    before, names = {path.name for path in store.objects.iterdir()}, root / "derived"
+    for point in range(400):
+        child = os.fork()
+        if not child:
+            install(root, kill=point)
+            made(Store(root), original)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, -signal.SIGKILL)
+        present = {path.name for path in store.objects.iterdir()} - before
+        assert len(present) == 1 or find_derived(root, recipe) is None
+        assert (names / recipe.digest).is_symlink() <= all(check(store.objects / key) for key in present)
+        found = made(Store(root), original)
+        assert check(store.path(found))
+        if status == 0:
+            queue.put(point)
+            return
+        for path in (names / recipe.digest, names / f"{recipe.digest}.json"):
+            path.unlink()
+        store.path(found).chmod(0o755)
+        store.path(found).rename(root / "tmp" / f"away{point}")
+
+
+def test_killed_at_every_point(store: Store, original: StoredObject) -> None:
+    """Wherever a process is killed that derives an object, no half one is visible, and the next makes or finds it."""
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue[int] = context.Queue()
+    process = context.Process(target=_killed_everywhere, args=(store.root, original, queue))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    assert 30 < queue.get(timeout=10) < 400
+    sweep(store.root / "tmp", now=time.time() + 2 * DAY)
+    assert list((store.root / "tmp").iterdir()) == []
 
 
 def _make(root: Path, original: StoredObject, queue: "multiprocessing.Queue[str]") -> None:
