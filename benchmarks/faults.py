@@ -266,10 +266,9 @@ def tampered(uv: str, scratch: Path | None) -> None:
         module.write_text('__version__ = "tampered"\n')
         found = project.run("store", "verify", rc=1)
         project.run("sync")
-        print(f"gpuenv, store changed:        verify says {found.out.splitlines()[-1].strip()!r}")
-        print(
-            f"gpuenv, sync after verify:    the environment has {project.inside('python', '-I', '-c', question).strip()}"
-        )
+        said = project.inside("python", "-I", "-c", question).strip()
+        print(f"gpuenv, store changed:        verify says {found.out.splitlines()[0].strip()!r}")
+        print(f"gpuenv, sync after verify:    the environment has {said}")
         remove_tree(project.store)
 
 

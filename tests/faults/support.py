@@ -91,6 +91,7 @@ class World:
 
     def save(self, name: str) -> None:
         """Keep the world as it is under a name."""
+        _remove(self.base / name)
         subprocess.run(["cp", "-a", self.base / "now", self.base / name], check=True)
 
     def restore(self, name: str) -> None:

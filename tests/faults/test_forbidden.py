@@ -1,7 +1,6 @@
 """Places that an ordinary user may not write: what matters is said, what does not matter is done without."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,21 @@ from tests.faults.places import as_user, run_inside
 from tests.faults.stories import MODULES, offered, run
 from tests.faults.support import World, damaged
 from tests.support.project import snapshot
-from tests.support.simple_server import SimpleServer
 
 NOBODY = 0o555
 
 
+START = as_user
+
+
 @pytest.fixture
-def world(tmp_path: Path, server: SimpleServer) -> Iterator[World]:
+def world(shared: World) -> World:
     """A world whose commands may do what an ordinary user may, with wheels on its index."""
     if subprocess.run(as_user("true"), capture_output=True).returncode != 0:
         pytest.skip("namespaces are not allowed here")
-    made = World(tmp_path, server, as_user)
-    offered(made)
-    yield made
-    made.close()
+    shared.restore("empty")
+    offered(shared)
+    return shared
 
 
 @pytest.mark.parametrize("place", ["", "objects", "artifacts", "tmp", "views", "projects/*"])

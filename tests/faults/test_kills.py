@@ -3,25 +3,14 @@
 import os
 import random
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.faults.stories import MODULES, STORIES
 from tests.faults.support import World, damaged
-from tests.support.simple_server import SimpleServer
 
 # How many points of each story are tried, chosen by chance; 0: all. benchmarks/faults.py tries all.
 SAMPLE = int(os.environ.get("GPUENV_TEST_KILLS", "6"))
-
-
-@pytest.fixture
-def world(tmp_path: Path, server: SimpleServer) -> Iterator[World]:
-    """An empty world."""
-    made = World(tmp_path, server)
-    yield made
-    made.close()
 
 
 def keys(found: list[str]) -> set[str]:

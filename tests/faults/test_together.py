@@ -73,7 +73,7 @@ class _Reading(Silent):
         self._root = root
         self._once = threading.Lock()
 
-    def advance(self, label: str, amount: int) -> None:
+    def advance(self, label: str, amount: int = 1) -> None:
         if self._once.acquire(blocking=False):
             collect(self._root, older_than=0, waiting=self._waits)
 

@@ -75,21 +75,22 @@ class Store:
         """The base store that `find` took an object from; None where it is this store's own."""
         return self._places.get(stored.key)
 
-    def find(self, sha256: str) -> StoredObject | None:
+    def find(self, sha256: str, called: tuple[str, str] | None = None) -> StoredObject | None:
         """The object that the wheel with this digest unpacks to, here or in a base, and not known to be damaged.
 
-        A mark of this store counts for bases, too. Costs one small file for each store that is asked.
+        called: name and version that it has to have; another one is not found, for its name in `artifacts/` was
+        replaced. A mark of this store counts for bases, too. Costs one small file for each store that is asked.
         """
         try:
             found = self._own.find(sha256)
         except OSError as error:
             raise _store_error(f"cannot read the object of {sha256}", error, self.root) from error
-        if found is not None:
+        if found is not None and _is_called(found, called):
             self._places.pop(found.key, None)
             return found
         for base in self.bases:
             found = base.find(sha256)
-            if found is not None and not is_damaged(self.root, found.key):
+            if found is not None and _is_called(found, called) and not is_damaged(self.root, found.key):
                 return self.below(found, base)
         return None
 
@@ -181,6 +182,15 @@ class Store:
             yield
         except OSError as error:
             raise _store_error(what, error, self.root) from error
+
+
+def _is_called(stored: StoredObject, called: tuple[str, str] | None) -> bool:
+    if called is None or (stored.name, stored.version) == called:
+        return True
+    from gpuenv.model.version import normal_name, parse_version
+
+    name, version = called
+    return (stored.name, stored.version) == (normal_name(name), str(parse_version(version)))
 
 
 def _is_whole(directory: Path) -> bool:

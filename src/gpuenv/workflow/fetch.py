@@ -127,7 +127,7 @@ class _Fetch:
         async with self._slots:
             lock = self._store.lock_artifact(artifact.sha256)
             await asyncio.get_running_loop().run_in_executor(self._waiting, held.enter_context, lock)
-            if self._store.find(artifact.sha256) is not None:
+            if self._store.find(artifact.sha256, (artifact.name, artifact.version)) is not None:
                 return None
             self._progress.begin(artifact.filename, artifact.size)
             try:

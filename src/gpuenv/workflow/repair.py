@@ -1,11 +1,13 @@
 """`gpuenv store repair`: what `verify` names is healed in place, or fetched again and exchanged in one step."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from gpuenv.archive.staging import remove_tree
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import GpuenvError, StoreError
 from gpuenv.model.holdings import Checked, Damage, Outcome, Repair
@@ -102,10 +104,11 @@ class _Repair:
         """A link that leads nowhere: a name of an artifact goes; one of a view may be whole again by now."""
         path = self._store.root / damage.path
         if damage.path.startswith(("artifacts/", "derived/")):
-            with suppress(OSError):
-                if damage.path.startswith("derived/") or not path.exists():
-                    path.unlink()
-            return Outcome(damage.path, None if not path.is_symlink() else "it cannot be removed")
+            if path.exists() and damage.problem.endswith("not there"):
+                return Outcome(damage.path)  # somebody made it again
+            with suppress(OSError):  # the next sync makes it
+                remove_tree(path)
+            return Outcome(damage.path, None if not os.path.lexists(path) else "it cannot be removed")
         if path.exists():
             return Outcome(damage.path)
         view = damage.path.split("/")[1]

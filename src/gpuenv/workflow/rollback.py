@@ -148,7 +148,7 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
     packages = selected.locked.reachable(frozenset(roots))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store, project.bases)
-    missing = [a for a in artifacts.values() if store.find(a.sha256) is None]
+    missing = [a for a in artifacts.values() if store.find(a.sha256, (a.name, a.version)) is None]
     if missing:
         raise _gone(wanted, [f"{a.name} {a.version}" for a in missing], selected.locked.target.name, roots)
     plan = Plan.between({}, artifacts, {a.sha256 for a in artifacts.values()})

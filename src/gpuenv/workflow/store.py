@@ -12,6 +12,7 @@ from gpuenv.errors import StoreError, UsageError
 from gpuenv.model.holdings import Below, Checked, Damage, Held, Inventory, Tenant, Verified
 from gpuenv.model.progress import Progress
 from gpuenv.model.stored import decode_object
+from gpuenv.model.version import parse_version
 from gpuenv.store.derive import Recipe, dead_names, own_bytes, recipes
 from gpuenv.store.guard import together
 from gpuenv.store.layer import bases_of, lost
@@ -239,6 +240,7 @@ def _elsewhere(store: Path, views: Mapping[str, Mapping[str, object]]) -> Iterat
     for digest, key in sorted(artifacts(store).items()):
         if key not in here and key not in gone:
             yield Damage(None, f"artifacts/{digest}", f"leads to {key}, which is not there", "link")
+    yield from _misled(store, views.values())
     for digest, problem in sorted(dead_names(store, gone)):
         yield Damage(None, f"derived/{digest}", problem, "link")
 
@@ -251,6 +253,33 @@ def _sharing(store: Path, checked: Sequence[Checked]) -> set[str]:
         families.setdefault(recipe.original, {recipe.original}).add(key)
     found = {key for family in families.values() if family & damaged for key in family}
     return {key for key in found - {one.key for one in checked} if (store / "objects" / key).is_dir()}
+
+
+def _misled(store: Path, markers: Iterable[Mapping[str, object]]) -> Iterator[Damage]:
+    """Names of artifacts that are no links into `objects/`, or lead to another version than views were made of."""
+    said: dict[str, str] = {}
+    for marker in markers:
+        packages = marker.get("packages")
+        for name, (version, sha256) in packages.items() if isinstance(packages, dict) else ():
+            said[sha256] = f"{name}-{parse_version(version)}"
+    for digest in sorted(filter(_SHA256.fullmatch, _listed(store / "artifacts"))):
+        try:
+            target = os.readlink(store / "artifacts" / digest)  # noqa: PTH115
+        except OSError:
+            yield Damage(None, f"artifacts/{digest}", "is no link", "link")
+            continue
+        key = target.removeprefix("../objects/")
+        if "/" in key:
+            yield Damage(None, f"artifacts/{digest}", f"leads to {target}, which is no object", "link")
+        elif digest in said and not key.endswith(f"-{said[digest]}"):
+            yield Damage(None, f"artifacts/{digest}", f"leads to {key}, and is {said[digest]}", "link")
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are enough
+    except FileNotFoundError:
+        return []
 
 
 def _remember(store: Path, checked: Sequence[Checked]) -> bool:

@@ -180,7 +180,7 @@ def _sync(
     packages = selected.locked.reachable(frozenset(roots))
     artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store, project.bases)
-    stored = {a.sha256 for a in artifacts.values() if store.find(a.sha256) is not None}
+    stored = {a.sha256 for a in artifacts.values() if store.find(a.sha256, (a.name, a.version))}
     others = _changed_by_others(project)
     plan = Plan.between(_present(project), artifacts, stored)
     result = SyncResult(
