@@ -39,7 +39,7 @@ def places(project: Project) -> dict[str, bool]:
 
 
 def test_a_package_may_be_held_otherwise(synced: Project) -> None:
-    """The sync after the edit makes another view, the lock stays as it is, and going back to the old rules is a switch."""
+    """The sync after the edit makes another view, the lock stays as it is, and the old rules lead back to the old view."""
     before, lock, asked = synced.venv.readlink(), synced.lock.read_bytes(), len(synced.server.requests)
     assert places(synced) == {"alpha": False, "beta": False, "gamma": False}
     synced.write(["alpha", "beta", "gamma"], more=RULES)
@@ -93,7 +93,7 @@ def test_an_object_that_is_gone_is_noticed(synced: Project) -> None:
 
 
 def test_a_moved_project(synced: Project) -> None:
-    """`.venv` moves along and imports work; programs name the old place until the next sync, which makes a view anew."""
+    """`.venv` moves along and imports work; programs name the old place until the next sync makes a view anew."""
     moved = synced.base / "moved"
     synced.root.rename(moved)
     python = moved / ".venv" / "bin" / "python"
@@ -107,8 +107,8 @@ def test_a_moved_project(synced: Project) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('link-mode = "soft"', "`soft` is not a link mode"),
-        ("link-mode = true", "text"),
+        ('link-mode = "soft"', "unknown link mode `soft`"),
+        ("link-mode = true", "must be a string"),
         ('unfold = "yes"', "true or false"),
     ],
 )
