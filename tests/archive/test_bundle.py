@@ -80,11 +80,13 @@ def test_the_same_files_give_the_same_bytes() -> None:
 def test_what_is_unpacked_is_what_was_packed(tmp_path: Path) -> None:
     """Contents, executable bits and digests of all files come back; what nobody placed is left out."""
     path = tmp_path / "demo.whl.tar.zst"
-    path.write_bytes(bundle(origin={"filename": "demo-1.0-py3-none-any.whl", "sha256": "0" * 64}))
+    origin = {"filename": "demo-1.0-py3-none-any.whl", "sha256": "0" * 64}
+    path.write_bytes(bundle(origin=origin, native=b'{"schema": 1}'))
     with open_bundle(path) as opened:
+        assert opened.native == b'{"schema": 1}'
         assert {member.name: member.size for member in opened.members} == {n: len(d) for n, d in FILES.items()}
         assert set(opened.links) == set(LINKS)
-        assert opened.origin["sha256"] == "0" * 64
+        assert opened.origin == origin
         metadata = next(member for member in opened.members if member.name.endswith("METADATA"))
         assert opened.read(metadata) == FILES[f"{INFO}/METADATA"]
         places = [

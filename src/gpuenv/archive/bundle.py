@@ -1,8 +1,8 @@
 """Bundles: a wheel's tree, with symbolic links, as one reproducible tar (pax) in frames of zstd, `.whl.tar.zst`.
 
-The first frame holds the `.dist-info` alone, its first file `bundle.json`: what each frame holds, so that a range of
-bytes tells all that a lock asks. The last frame holds the links and the end of the tar. A frame begins and ends
-between entries. Any `tar --zstd -x` unpacks the whole.
+The first frame holds the `.dist-info` alone, its first file `bundle.json`: what each frame holds, and then, where they
+are known, `native.json`: what the binaries say. So a range of bytes tells all that a lock asks. The last frame holds
+the links and the end of the tar. A frame begins and ends between entries. Any `tar --zstd -x` unpacks the whole.
 """
 
 import json
@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gpuenv.archive.bundled import CONTENTS, SymbolicLink
+from gpuenv.archive.bundled import CONTENTS, NATIVE, SymbolicLink
 from gpuenv.archive.frames import Frame, write_frames
 
 __all__ = ["Content", "write_bundle"]
@@ -39,10 +39,12 @@ def write_bundle(
     links: Iterable[SymbolicLink] = (),
     *,
     origin: Mapping[str, str] | None = None,
+    native: bytes | None = None,
     best: bool = False,
     workers: int | None = None,
 ) -> tuple[Frame, ...]:
     """Write a bundle. dist_info: the name of its folder. origin: `filename` and `sha256` of the wheel that it was.
+    native: its native facts, a JSON document (docs/reference/native-facts.md).
 
     The same files and links, in any order, give the same bytes. best: minutes for a few per cent less.
     """
@@ -59,9 +61,16 @@ def write_bundle(
         "frames": [[_row(file) for file in group] for group in (facts, *groups)],
     }
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    first = Content(f"{dist_info}/{CONTENTS}", len(text), False, lambda: iter([text]))
-    frames = [_frame([first, *facts]), *map(_frame, groups), _frame(ordered, end=True)]
+    about_it = [_own(f"{dist_info}/{CONTENTS}", text)]
+    if native is not None:
+        about_it.append(_own(f"{dist_info}/{NATIVE}", native))
+    frames = [_frame([*about_it, *facts]), *map(_frame, groups), _frame(ordered, end=True)]
     return write_frames(write, frames, best=best, workers=workers or min(8, os.cpu_count() or 1))
+
+
+def _own(path: str, data: bytes) -> Content:
+    """A file that the bundle has of its own: nothing that is installed."""
+    return Content(path, len(data), False, lambda: iter([data]))
 
 
 def _row(file: Content) -> list[str | int]:

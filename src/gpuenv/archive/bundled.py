@@ -27,9 +27,9 @@ from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import decompress_chunks
 from gpuenv.errors import ArchiveError
 
-__all__ = ["CONTENTS", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
+__all__ = ["CONTENTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
 
-CONTENTS = "bundle.json"
+CONTENTS, NATIVE = "bundle.json", "native.json"
 
 _MOST_FACTS = 256 << 20  # bytes that the first frame may unpack to
 
@@ -51,11 +51,12 @@ class Bundled(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """What `bundle.json` says: files by frame, in their order, and links."""
+    """What `bundle.json` says: files by frame, in their order, and links. own: what is not installed."""
 
     frames: tuple[tuple[Bundled, ...], ...]
     links: tuple[SymbolicLink, ...]
     origin: Mapping[str, str]
+    own: tuple[str, ...]
 
 
 def open_bundle(path: Path, *, case_sensitive: bool = sys.platform == "linux") -> "Bundle":
@@ -78,7 +79,8 @@ class Bundle:
     """A checked bundle, open for reading. Use it as a context manager. Raises Refused where it cannot be read.
 
     members: its files. links: its symbolic links, which lead to its own files and folders. origin: `filename` and
-    `sha256` of the wheel that it was made of, empty where it was none.
+    `sha256` of the wheel that it was made of, empty where it was none. native: what it says of its binaries, a JSON
+    document that nobody compared with them; None where it says nothing.
     """
 
     def __init__(self, name: str, source: Source, *, case_sensitive: bool) -> None:
@@ -91,6 +93,8 @@ class Bundle:
         self.members = tuple(chain.from_iterable(contents.frames))
         self.links = contents.links
         self.origin = contents.origin
+        self._own = contents.own
+        self.native = self._facts[contents.own[1]] if len(contents.own) > 1 else None
         _check(self.members, self.links, self._table, case_sensitive=case_sensitive)
 
     def __enter__(self) -> Self:
@@ -153,12 +157,12 @@ class Bundle:
         """The files of a frame with their contents, each while it lasts; raises Refused where they are not as said."""
         expected = iter(self._frames[number] if number < len(self._frames) else ())
         links = iter(self.links if number == len(self._table) - 1 else ())
-        contents = number == 0
+        own = self._own if number == 0 else ()
         cursor = self._cursor(number)
         for entry in read_entries(cursor, self._table[number].size):
-            if contents:
-                contents = False  # `_first_frame` has read it
-            elif entry.kind == "link":
+            if entry.path in own:
+                continue
+            if entry.kind == "link":
                 if next(links, None) != (entry.path, entry.target):
                     raise Refused(f"entry {entry.path!r} is not the link that its list of contents says")
             else:
@@ -272,7 +276,10 @@ def _decode(facts: Mapping[str, bytes], frames: int) -> _Contents:
         raise Refused(f"its {CONTENTS} is malformed") from None
     if len(groups) != frames - 1:
         raise Refused(f"its {CONTENTS} speaks of {len(groups)} frames with files, and it has {frames - 1}")
-    return _Contents(tuple(map(tuple, groups)), links, origin)
+    own = tuple(facts)[: len(facts) - len(groups[0])]
+    if own not in ((path,), (path, f"{folder}/{NATIVE}")):
+        raise Refused(f"its {CONTENTS} does not list what its first frame has")
+    return _Contents(tuple(map(tuple, groups)), links, origin, own)
 
 
 def _file(row: list[object], frame: int) -> Bundled:
