@@ -12,6 +12,7 @@ import pytest
 
 from gpuenv.errors import StoreError
 from gpuenv.store.access import as_the_store_is, refuse_unwritable
+from tests.support.compiled import module_and_library, needs_compiler, needs_headers
 from tests.support.project import PATIENCE, PYTHON, Project, Result
 from tests.support.simple_server import SimpleServer
 
@@ -209,6 +210,35 @@ def test_gc_of_a_base_keeps_what_is_synced_there(project: Project, base: Path) -
     project.run("store", "gc", "--older-than", "0")
     assert keys(base) == {"alpha-1.0", "beta-1.0"}
     assert user.inside("alpha") == "alpha 1.0\n"
+
+
+@needs_compiler
+@needs_headers
+@pytest.mark.skipif(shutil.which("patchelf") is None, reason="needs patchelf")
+def test_derived_objects_above_a_base(project: Project) -> None:
+    """What was derived in a base serves as it is; what is derived above it shares nothing with it that could change."""
+    core, library = module_and_library(42)
+    tags = f"py3-none-manylinux2014_{os.uname().machine}"
+    project.offer("consumer", files={"consumer/__init__.py": "", "consumer/core.so": core}, tags=tags)
+    project.offer("dep", files={"dep_libs/libdep.so.1": library}, tags=tags)
+    bound = '[tool.gpuenv]\nscan = "all"\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
+    derived = f'{bound}[tool.gpuenv.packages.consumer]\nbind = "runpath"\n'
+    project.environment["PATH"] += f"{os.pathsep}{os.environ['PATH']}"
+    project.write(["consumer"], more=bound)
+    project.run("sync")
+    question = ("python", "-c", "from consumer.core import get; print(get())")
+    for name, expected in (("first", {"consumer-1.0"}), ("second", set())):
+        user = another(project, name, [])
+        user.write(["consumer"], more=derived)
+        user.environment["GPUENV_BASE_STORES"] = str(project.store)
+        before = state(project.store)
+        user.run("sync")
+        assert user.inside(*question) == "42\n"
+        assert keys(user.store) == expected
+        assert user.run("store", "verify").rc == 0
+        assert state(project.store) == before
+        project.write(["consumer"], more=derived)
+        project.run("sync")
 
 
 # one writer, many readers
