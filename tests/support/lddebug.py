@@ -11,13 +11,45 @@ same, and has to find the same file for each need.
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpuenv.model.ldso import Edge, Map, Opening, Process, System
 
-__all__ = ["Dlopen", "Log", "Looked", "Report", "compare", "parse", "traced"]
+__all__ = ["Dlopen", "Log", "Looked", "Report", "compare", "everything", "parse", "traced"]
+
+_PATIENCE = 180.0  # seconds a process
+_PROCESSES = 12
+_IMPORTS = """
+import importlib, os, sys
+for name in sorted({name.partition(".")[0] for name in os.listdir(sys.argv[1])}):
+    if name.isidentifier() and not name.startswith("_gpuenv"):
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            pass
+os._exit(0)
+"""
+_OPENS = """
+import ctypes, os, sys
+done = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT | os.O_APPEND)
+before = set(os.read(done, 1 << 24).decode().splitlines())
+for folder, folders, files in os.walk(sys.argv[1], followlinks=True):
+    folders.sort()
+    for name in sorted(files):
+        path = os.path.join(folder, name)
+        if ".so" in name and "stubs" not in folder and path not in before:
+            with open(path, "rb") as file:
+                if file.read(4) != b"\\x7fELF":
+                    continue
+            os.write(done, f"{path}\\n".encode())
+            try:
+                ctypes.CDLL(path, mode=os.RTLD_LAZY)
+            except OSError:
+                pass
+os._exit(0)
+"""
 
 _FILE = re.compile(r"file=(.+) \[\d+\];  (needed by|dynamically loaded by) (.+) \[\d+\]$")
 _NEW = re.compile(r"file=(.+) \[\d+\];  generating link map$")
@@ -82,6 +114,14 @@ class Report:
     failed: int = 0
     differences: list[str] = field(default_factory=list)
 
+    def add(self, other: "Report") -> None:
+        """Those of another process besides."""
+        self.opened += other.opened
+        self.needs += other.needs
+        self.roots += other.roots
+        self.failed += other.failed
+        self.differences += other.differences
+
 
 def traced(
     command: Sequence[object], folder: Path, *, env: Mapping[str, str] | None = None, timeout: float = 600
@@ -105,6 +145,22 @@ def traced(
         process.wait()
     path = folder / f"ld.{process.pid}"
     return parse(path.read_text("utf-8", "surrogateescape"), str(command[0]))
+
+
+def everything(environment: Path, scratch: Path) -> Iterator[Log]:
+    """What the loader says while all modules of an environment are imported, then while all its libraries are opened.
+
+    One process imports, one opens; where a library kills it another one goes on behind it.
+    """
+    python = environment / "bin" / "python"
+    (site,) = environment.glob("lib/python*/site-packages")
+    yield traced([python, "-c", _IMPORTS, site], scratch / "imports", timeout=_PATIENCE)
+    done, before = scratch / "done", ""
+    for number in range(_PROCESSES):
+        yield traced([python, "-c", _OPENS, site, done], scratch / str(number), timeout=_PATIENCE)
+        if done.read_text() == before:
+            return
+        before = done.read_text()
 
 
 def parse(text: str, program: str) -> Log:
