@@ -64,6 +64,23 @@ def test_only_rpath_is_inherited(kind: str, own: bool) -> None:
     assert met(found, "a.libs/libb.so") == [("libc.so", "a.libs/libc.so", own)]
 
 
+def test_rpath_goes_on_past_runpath() -> None:
+    """A binary with DT_RUNPATH does without the DT_RPATH of its loaders, but hands it on to what it loads itself."""
+    found = binaries(
+        lib("a/_c.so", "liba.so", rpath=("$ORIGIN/../a.libs",)),
+        lib("a.libs/liba.so", "libb.so", "libc.so", runpath=("$ORIGIN/b",)),
+        lib("a.libs/b/libb.so", "libc.so"),
+        lib("a.libs/libc.so"),
+    )
+    own = {
+        (place.path, edge.soname): edge.own
+        for place, edges in zip(found.objects, found.edges, strict=True)
+        for edge in edges
+    }
+    assert own["a.libs/liba.so", "libb.so"] and own["a.libs/b/libb.so", "libc.so"]
+    assert not own["a.libs/liba.so", "libc.so"]
+
+
 def test_runpath_shuts_out_rpath() -> None:
     """A binary with DT_RUNPATH looks nowhere else: neither in its own DT_RPATH nor in one inherited."""
     found = binaries(

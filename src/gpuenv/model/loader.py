@@ -170,7 +170,7 @@ class Binaries:
             waiting.discard(number)
             found = self.objects[number]
             seen = own[number] if found.runpath else own[number] | inherited[number]
-            passed = set() if found.runpath else seen
+            passed = inherited[number] if found.runpath else seen  # its own needs alone do without
             edges[number] = tuple(self._edge(soname, number, seen) for soname in dict.fromkeys(found.needed))
             for edge in edges[number]:
                 if edge.to is not None and not passed <= inherited[edge.to]:
