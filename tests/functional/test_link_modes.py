@@ -39,7 +39,7 @@ def places(project: Project) -> dict[str, bool]:
 
 
 def test_a_package_may_be_held_otherwise(synced: Project) -> None:
-    """The sync after the edit makes another view, the lock stays as it is, and the old rules lead back to the old view."""
+    """The sync after the edit makes another view, the lock stays, and the old rules lead back to the old view."""
     before, lock, asked = synced.venv.readlink(), synced.lock.read_bytes(), len(synced.server.requests)
     assert places(synced) == {"alpha": False, "beta": False, "gamma": False}
     synced.write(["alpha", "beta", "gamma"], more=RULES)
