@@ -3,6 +3,7 @@
 Requests and answers are JSON, a line each, on stdin and stdout. A thousand kills take minutes so, not hours.
 """
 
+import datetime
 import importlib
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gpuenv
 from tests.faults.points import install
@@ -50,6 +51,20 @@ def _ended(pid: int, after: float | None) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def _move_clock(seconds: float) -> None:
+    """Let this process believe that it is so much later."""
+
+    class Moved(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(time.time(), tz)
+
+    real = time.time
+    if seconds:
+        time.time = lambda: real() + seconds
+        datetime.datetime = Moved  # type: ignore[misc]
+
+
 def _command(request: dict[str, Any]) -> None:
     """Be the command."""
     code: object = 99
@@ -67,6 +82,7 @@ def _command(request: dict[str, Any]) -> None:
         from gpuenv.workflow import fetch
 
         fetch._GATHERING = 0.0  # nobody else is coming
+        _move_clock(request["clock"])
         install(Path(request["base"]), log=log, kill=request["kill"])
         code = glance(request["arguments"])
         code = run(request["arguments"]) if code is None else code

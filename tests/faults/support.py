@@ -57,9 +57,13 @@ class World:
         *arguments: str,
         kill: str | None = None,
         after: float | None = None,
+        clock: float = 0.0,
         env: Mapping[str, str | None] | None = None,
     ) -> Done:
-        """Run `gpuenv …` in the project's folder, and kill it at this point, or after so many seconds."""
+        """Run `gpuenv …` in the project's folder, and kill it at this point, or after so many seconds.
+
+        clock: how many seconds later it believes it is.
+        """
         said = self.base / "said"
         self._forks = self._forks or self._start()
         request = {
@@ -70,6 +74,7 @@ class World:
             "folder": str(said),
             "kill": kill,
             "after": after,
+            "clock": clock,
         }
         assert self._forks.stdin is not None
         assert self._forks.stdout is not None

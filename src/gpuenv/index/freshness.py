@@ -5,9 +5,10 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["Freshness", "conditions", "freshness"]
+__all__ = ["Freshness", "believed", "conditions", "freshness"]
 
 BELIEVED = 600.0  # seconds that an answer without any word about its age is believed
+LONGEST = 7 * 86400.0  # seconds that any answer is: what says more was kept while the clock was wrong
 
 
 class Freshness(NamedTuple):
@@ -45,4 +46,9 @@ def freshness(headers: Mapping[str, str], before: Freshness | None = None) -> Fr
         lifetime = float(found.group(1)) - (int(age) if age.isdecimal() else 0)
     else:
         lifetime = 0.0 if etag else BELIEVED
-    return Freshness(etag, modified, time.time() + lifetime)
+    return Freshness(etag, modified, time.time() + min(lifetime, LONGEST))
+
+
+def believed(expires: float) -> bool:
+    """Does an answer still hold without a question? expires: as `Freshness` has it."""
+    return 0 < expires - time.time() <= LONGEST

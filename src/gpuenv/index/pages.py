@@ -1,6 +1,5 @@
 """Index pages through the HTTP cache: believed while fresh, asked about when stale, fetched when unknown (RFC 9111)."""
 
-import time
 from pathlib import Path
 
 import msgspec
@@ -9,7 +8,7 @@ from gpuenv.errors import NetworkError
 from gpuenv.index.cache import IndexCache, PageEntry, url_key
 from gpuenv.index.credentials import split_login
 from gpuenv.index.folder import FolderIndex, path_of
-from gpuenv.index.freshness import Freshness, conditions, freshness
+from gpuenv.index.freshness import Freshness, believed, conditions, freshness
 from gpuenv.index.http import Http
 from gpuenv.index.simple import ACCEPT, BadPage, read_html, read_json, read_page
 from gpuenv.model.distribution import Page
@@ -57,7 +56,7 @@ class Pages:
         login = self._http.credentials.find(url, index)
         key = url_key(url, login.user if login else "")
         held = self._cache.pages.load(key)
-        if held and (self._http.offline or (held.expires > time.time() and not refresh)):
+        if held and (self._http.offline or (believed(held.expires) and not refresh)):
             return held.page
         before = Freshness(held.etag, held.modified, held.expires) if held else None
         headers = conditions(ACCEPT, before, refresh=refresh)

@@ -1,7 +1,6 @@
 """`provides.json` of an index: which of its distributions bring which sonames (docs/reference/index-protocol.md)."""
 
 import hashlib
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from gpuenv.errors import NetworkError
 from gpuenv.index.cache import IndexCache, ProvidesEntry, url_key
 from gpuenv.index.credentials import split_login
 from gpuenv.index.folder import path_of
-from gpuenv.index.freshness import Freshness, conditions, freshness
+from gpuenv.index.freshness import Freshness, believed, conditions, freshness
 from gpuenv.index.http import Http
 from gpuenv.model.manifest import Index
 from gpuenv.model.providers import VERSION, ProviderTable, decode_rows
@@ -75,7 +74,7 @@ class Provides:
         login = self._http.credentials.find(url, index)
         key = url_key(url, login.user if login else "")
         held = self._cache.provides.load(key)
-        if held and (self._http.offline or (held.expires > time.time() and not self._refresh)):
+        if held and (self._http.offline or (believed(held.expires) and not self._refresh)):
             return held.body
         before = Freshness(held.etag, held.modified, held.expires) if held else None
         headers = conditions("application/json", before, refresh=self._refresh)

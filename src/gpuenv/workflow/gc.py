@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,9 +151,11 @@ def _kept_of(history: History, since: float) -> dict[Path, str]:
     reach = _reach(history)
     if reach == "unreachable":
         return {entry.folder: reach for entry in entries}
+    # nothing was made before what it replaced: such a clock was wrong
+    made = list(accumulate((entry.made for entry in entries), max))
     if reach == "gone":
-        return {entry.folder: "recent" for entry in entries if entry.made > since}
-    kept = {entry.folder: "recent" for entry, after in pairwise(entries) if after.made > since}
+        return {entry.folder: "recent" for entry, then in zip(entries, made, strict=True) if then > since}
+    kept = {entry.folder: "recent" for entry, after in zip(entries, made[1:], strict=False) if after > since}
     kept |= {entry.folder: "newest" for entry in entries[-1:]}
     view = linked_view(history.root / ".venv") if history.root else None
     return kept | {entry.folder: "present" for entry in entries if view is not None and entry.view.name == view.name}
