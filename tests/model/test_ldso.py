@@ -258,6 +258,18 @@ def test_a_failure_leaves_nothing_open() -> None:
     assert again.open("/late").map is not None
 
 
+def test_what_may_be_missing_fails_nothing() -> None:
+    """Where another machine has what this one lacks, the rest is opened as it would be there."""
+    files = {"/bin/python": lib("python"), "/user": lib("user", "driver", "dep", runpath="/"), "/dep": lib("dep")}
+    system = System(Toy(files, {}), absent=lambda name: name == "driver")
+    here, _ = Process.start(system, "/bin/python")
+    opening = here.open("/user")
+    assert opening.map is not None and where(opening) == {"driver": None, "dep": "/dep"}
+    assert here.open("driver").map is None
+    files["/bad"] = lib("bad", "driver", "gone")
+    assert here.open("/bad").map is None
+
+
 def test_what_is_closed_is_forgotten() -> None:
     """After dlclose its names lead to whoever has them too, else nowhere."""
     files = {"/a/x": lib("x1", soname="x"), "/b/x": lib("x2", soname="x"), "/user": lib("user", "x")}

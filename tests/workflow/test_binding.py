@@ -188,6 +188,16 @@ def test_needs_behind_a_failure_are_judged(site: Site) -> None:
     assert (found.kind, found.soname) == ("unresolved", "libbad.so")
 
 
+def test_what_the_machine_lacks_is_no_reason(site: Site) -> None:
+    """On a machine without a driver the module that needs it counts as imported, with all that it brings for others."""
+    needs = ("libcuda-of-no-machine.so.1", "libheart.so")
+    site.add("gpu", core("gpu", *needs, runpath="$ORIGIN"), binary("gpu/libheart.so"))
+    site.add("user", core("user", "libheart.so"), requires=["gpu"], libraries={"gpu": ("libheart.so",)})
+    assert site.check() == Binding(2, 2, ())
+    site.all["gpu"] = replace(site.all["gpu"], asleep={"gpu/core.so"})
+    assert [one.kind for one in site.check().findings] == ["unresolved"]
+
+
 def test_load_order_of_own_libraries(site: Site) -> None:
     """Libraries without a module are opened each after those that it needs, and after what the view would open."""
     site.add(

@@ -11,7 +11,7 @@ Rules of glibc (ld.so(8), its elf/dl-load.c and elf/dl-deps.c), each held agains
 """
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = ["Binary", "Edge", "Files", "Fit", "How", "Map", "Opening", "Process", "System", "expand"]
@@ -57,7 +57,8 @@ class System(NamedTuple):
     """The loader of a machine and its surroundings.
 
     default: the system's folders. library_path: LD_LIBRARY_PATH, in parts. lib, platform: what `$LIB` and `$PLATFORM`
-    stand for. loader: the path of ld.so itself, as programs name it.
+    stand for. loader: the path of ld.so itself, as programs name it. absent: names that may be missing here, because
+    the machine that counts has them: no dlopen fails for want of them.
     """
 
     files: Files
@@ -66,6 +67,7 @@ class System(NamedTuple):
     lib: str = "lib64"
     platform: str = "x86_64"
     loader: str = ""
+    absent: Callable[[str], bool] | None = None
 
 
 class Map:
@@ -177,7 +179,7 @@ class Process:
         if found is None:
             return Opening(None, (), tuple(edges))
         scope = self._needs_of(found, edges, journal)
-        if any(edge.to is None for edge in edges):
+        if any(edge.to is None and not self._may_miss(edge) for edge in edges):
             self._undo(before, journal)
             return Opening(None, tuple(scope), tuple(edges))
         return Opening(found, tuple(scope), tuple(edges))
@@ -191,6 +193,9 @@ class Process:
             self._register(one, [])
         for name, one in self._aliases:
             self._names.setdefault(name, one)
+
+    def _may_miss(self, edge: Edge) -> bool:
+        return edge.how == "missing" and self.system.absent is not None and self.system.absent(edge.name)
 
     def _needs_of(self, root: Map, edges: list[Edge], journal: list[tuple[str, Map]]) -> list[Map]:
         """Open all that a file needs, breadth-first; adds the needs of those that were not open before to `edges`."""

@@ -142,7 +142,9 @@ def check(
     system = surroundings(python, {} if anew else view.known, cpu)
     if system is None:
         return Binding()
-    started, _ = Process.start(system, python)
+    carried = view.carried
+    # what nobody brings is the machine's affair, which others tell of, and this one may not be the one that counts
+    started, _ = Process.start(system._replace(absent=lambda name: name not in carried), python)
     return _Check(view, started, posixpath.dirname(python)).run()
 
 
@@ -166,6 +168,16 @@ class _View:
                     if where is not None:
                         self.owners.setdefault(where, set()).add(name)
                         self.known[where] = found
+
+    @cached_property
+    def carried(self) -> frozenset[str]:
+        """SONAMEs and file names of all libraries."""
+        found: set[str] = set()
+        for own in self.all.values():
+            found.update(one.soname for one in own.binaries if one.soname)
+            found.update(posixpath.basename(one.path) for one in own.binaries)
+            found.update(posixpath.basename(link.path) for link in own.facts.symlinks)
+        return frozenset(found)
 
     def place(self, found: ObjectFacts) -> str:
         """The path of a distribution's binary."""
