@@ -74,6 +74,7 @@ def killed_everywhere(name: str, world: World) -> Counter[str]:
     world.save("before")
     before, spoilt = world.works(MODULES), keys(damaged(world.reached()))
     done = world.run(*command)
+    assert done.rc in (0, 1), done.err
     after, lock = world.works(MODULES), world.project.lock.read_bytes()
     counted = Counter(points=len(done.points))
     for point in done.points:

@@ -70,7 +70,8 @@ class Points:
             except OSError:
                 return ""
         text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-        if text.startswith(("/dev/", "/proc/", "pipe:", "socket:", "anon_inode:")) or "__pycache__" in text:
+        elsewhere = ("/dev/", "/proc/", "pipe:", "socket:", "anon_inode:")
+        if "__pycache__" in text or (text.startswith(elsewhere) and not text.startswith(self._base)):
             return ""
         return _RANDOM.sub("*", text.replace(self._base, ""))
 

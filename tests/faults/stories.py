@@ -1,11 +1,13 @@
 """What commands are killed in: each story prepares a world and names the command, and what must come of it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from gpuenv.store.marks import mark
 from tests.faults.support import World
+from tests.support.project import PLATFORM
 
 __all__ = ["MODULES", "STORIES", "Story", "object_of", "offered", "overwrite"]
 
@@ -103,6 +105,16 @@ def _ailing(world: World) -> None:
     (alpha / "facts.msgpack").unlink()
 
 
+def _bound(world: World) -> None:
+    """Objects have to be derived: a program and a library find others by nothing but a search path."""
+    from tests.functional.test_derived import BOUND, offer  # compiles them
+
+    offered(world)
+    offer(world.project)
+    world.project.write(["alpha==1.0", "gamma", "tool"], more=BOUND)
+    run(world, "lock")
+
+
 def _littered(world: World) -> None:
     """Two generations, of which one can go, and what a killed sync leaves."""
     _twice(world)
@@ -123,3 +135,5 @@ STORIES = {
     "repair": Story(_ailing, ("store", "repair")),
     "gc": Story(_littered, ("store", "gc", "--older-than", "0")),
 }
+if shutil.which("gcc") and shutil.which("patchelf") and PLATFORM == "linux-x86_64":
+    STORIES["sync that derives"] = Story(_bound, ("sync", "--frozen"))

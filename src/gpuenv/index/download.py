@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import aiohttp
 
+from gpuenv.archive.staging import DAY
 from gpuenv.errors import IntegrityError, NetworkError, StoreError
 from gpuenv.index.cache import IndexCache, url_key
 from gpuenv.index.http import Http, Interrupted
@@ -120,6 +122,7 @@ class Downloads:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
+                _sweep(folder)
                 return folder
         except OSError:
             self._temporary = self._temporary or tempfile.TemporaryDirectory(prefix="gpuenv-")
@@ -175,6 +178,13 @@ class Downloads:
             task.advance(held)
             size = await _receive(task, response, held, digest)
         return _verify(task, size, digest.hexdigest())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed downloads left; what is younger than a day may still be under way."""
+    for path in folder.glob("*.new*"):
+        if time.time() - path.stat().st_mtime > DAY:
+            path.unlink()
 
 
 async def _receive(task: _Task, response: aiohttp.ClientResponse, held: int, digest: "_Hash") -> int:
