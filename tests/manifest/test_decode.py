@@ -61,6 +61,7 @@ live = ["PySide6/*.abi3.so"]
 dormant = ["PySide6/Qt/plugins/*"]
 [tool.gpuenv.packages.pyodbc]
 missing = ["libodbc.so.2"]
+bind = "runpath"
 
 [tool.gpuenv.targets.mi300]
 python = "3.12"
@@ -181,7 +182,7 @@ def test_rules() -> None:
                 live=("PySide6/*.abi3.so",),
                 dormant=("PySide6/Qt/plugins/*",),
             ),
-            "pyodbc": PackageRules(missing=(AllowedMissing("libodbc.so.2"),)),
+            "pyodbc": PackageRules(missing=(AllowedMissing("libodbc.so.2"),), bind="runpath"),
         },
     )
 

@@ -647,6 +647,11 @@ NATIVE = [
         "tool.gpuenv.packages.torch.gpu-code: unknown value `forbid`",
         ("known: `check`, `trust`",),
     ),
+    (
+        TORCH + 'bind = "link"',
+        "tool.gpuenv.packages.torch.bind: unknown value `link`",
+        ("known: `preload`, `runpath`",),
+    ),
     (TORCH + "ptx = 1", "tool.gpuenv.packages.torch.ptx: must be true or false, not an integer", ()),
     (
         TARGET + 'host-libraries = ["lib/rocm"]',

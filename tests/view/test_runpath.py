@@ -103,6 +103,14 @@ def test_what_paths_reach_stays() -> None:
     assert found.keys() == {"dnn"}
 
 
+def test_only_what_is_lacking_is_added() -> None:
+    """A program that has a path to one of its providers gets an entry for the other one alone."""
+    both = {"dnn": ("libdnn.so.9",), "blas": ("libblas.so.13",)}
+    tool = program("user/tool", "libdnn.so.9", "libblas.so.13", runpath=("$ORIGIN/../vendor/dnn/lib",))
+    found = texts(led(dist("user", tool, libraries=both), DNN, BLAS))
+    assert found == {"user": {"user/tool": ("$ORIGIN/../vendor/blas/lib",)}}
+
+
 def test_a_new_runpath_makes_up_for_the_rpath_that_no_longer_counts() -> None:
     """A library that profited by the DT_RPATH of its loader is led to all that it needs, not to the new need alone."""
     mid = binary("user/lib/libmid.so", "libdnn.so.9", "libnear.so")
