@@ -121,7 +121,6 @@ def discard(root: Path, garbage: Garbage) -> Mapping[Path, Path]:
     for key in damaged_keys(root):
         if not (root / "objects" / key).exists():
             unmark(root, key)
-    _drop_locks(root)
     return moved
 
 
