@@ -82,6 +82,13 @@ def _edited(world: World) -> None:
     world.project.write(["alpha==2.0", "gamma"])
 
 
+def _commented(world: World) -> None:
+    """The same environment is asked for in other words."""
+    _synced(world)
+    with world.project.manifest.open("a") as file:
+        file.write("# nothing new\n")
+
+
 def _twice(world: World) -> None:
     _edited(world)
     run(world, "sync")
@@ -129,6 +136,7 @@ STORIES = {
     "second sync": Story(_changed, ("sync", "--frozen")),
     "lock and sync": Story(_edited, ("sync",)),
     "sync of a damaged object": Story(_spoilt, ("sync",)),
+    "sync of the same": Story(_commented, ("sync",)),
     "add": Story(_synced, ("add", "alpha==2.0")),
     "rollback": Story(_twice, ("rollback", "1")),
     "verify": Story(_ailing, ("store", "verify")),

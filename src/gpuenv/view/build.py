@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,9 +107,9 @@ def mark_again(plan: ViewPlan) -> None:
     before = current(plan.path) or {}
     text = _marker(plan, {name: before[name] for name in ("linked", "stamps") if name in before})
     if (plan.path / MARKER).read_text("utf-8") != text:
-        temporary = plan.path / f".{secrets.token_hex(8)}"
-        _write_durably(temporary, text)
-        temporary.rename(plan.path / MARKER)
+        with staging(plan.store / "tmp") as directory:
+            _write_durably(directory / MARKER, text)
+            (directory / MARKER).rename(plan.path / MARKER)
 
 
 def _fill(root: Path, plan: ViewPlan) -> None:
