@@ -20,8 +20,8 @@ from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.machine import Machine, compare
 from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
+from gpuenv.store.below import lost
 from gpuenv.store.derive import recipes
-from gpuenv.store.layer import lost
 from gpuenv.store.store import Store
 from gpuenv.view.loading import preloaded
 from gpuenv.view.preload import Installed, Openings

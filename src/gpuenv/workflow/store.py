@@ -13,9 +13,9 @@ from gpuenv.model.holdings import Below, Checked, Damage, Held, Inventory, Tenan
 from gpuenv.model.progress import Progress
 from gpuenv.model.stored import decode_object
 from gpuenv.model.version import parse_version
+from gpuenv.store.below import bases_of, lost
 from gpuenv.store.derive import Recipe, dead_names, own_bytes, recipes
 from gpuenv.store.guard import together
-from gpuenv.store.layer import bases_of, lost
 from gpuenv.store.links import artifacts, dead_links
 from gpuenv.store.marks import damaged_keys, mark, unmark
 from gpuenv.store.verify import check_object

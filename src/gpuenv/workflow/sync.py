@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpuenv import __version__
 from gpuenv.errors import StaleLock, UsageError
 from gpuenv.host.fingerprint import fingerprint
-from gpuenv.store.layer import lost
 from gpuenv.store.marks import damaged_keys
 from gpuenv.view.state import changed, distributions, lacking
 from gpuenv.view.switch import current, current_view
@@ -143,7 +142,7 @@ def _is_whole(project: Project, view: "Path", marker: "dict[str, object]") -> bo
     objects = marker.get("objects")
     if not damaged_keys(project.store).isdisjoint(objects if isinstance(objects, list) else ()):
         return False
-    return not lacking(view, marker) and not lost(marker)
+    return not lacking(view, marker) and not _lost(marker)
 
 
 def _as_it_is(view: "Path", marker: Mapping[str, object]) -> SyncResult:
@@ -233,10 +232,19 @@ def _for_readers(project: Project, wanted: SyncResult, roots: Sequence[str]) -> 
     return wanted._replace(view=view, changed=False)
 
 
+def _lost(marker: Mapping[str, object]) -> "Mapping[Path, tuple[str, ...]]":
+    """What base stores lack by now of what a view took from them."""
+    if "elsewhere" not in marker:
+        return {}
+    from gpuenv.store.below import lost
+
+    return lost(marker)
+
+
 def _lost_by_bases(project: Project) -> tuple[str, ...]:
     """A line for each base store that lacks by now what the present view took from it."""
     lines = []
-    for base, keys in lost(current(project.venv) or {}).items():
+    for base, keys in _lost(current(project.venv) or {}).items():
         names = [key.partition("-")[2] for key in keys]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         lines.append(f"the base store {base} lost {', '.join(names[:3])}{more}, which .venv had from there")
