@@ -181,6 +181,20 @@ def test_without_hard_links(store: Store, original: StoredObject, monkeypatch: p
     assert own_bytes(store.root, found.key, recipe_of(original)) is None
 
 
+def test_an_original_in_a_base_store(store: Store, original: StoredObject, tmp_path: Path) -> None:
+    """Of an object of a base store copies are made: nothing of the base changes, not even how many names files have."""
+    above = Store(tmp_path / "above", [store.root])
+    found = above.find("0" * 64)
+    assert found == original
+    file = store.path(original) / "site-packages/demo/data.bin"
+    derived = made(above, found)
+    assert above.path(derived).is_relative_to(above.root)
+    assert check(above.path(derived))
+    assert file.stat().st_nlink == 1
+    assert made(store, original) == derived
+    assert file.stat().st_nlink == 2
+
+
 def _killed_everywhere(root: Path, original: StoredObject, queue: "multiprocessing.Queue[int]") -> None:
     """In a process without threads: a child derives, and is killed at one point after the other."""
     from tests.faults.points import install
