@@ -265,9 +265,7 @@ class Process:
             while one is not None:
                 if one.binary.rpath:
                     yield self._rpath(one), "rpath"
-                one = one.loader
-            if main is not None and main.binary.rpath:  # once more, where `by` came from it, which changes nothing
-                yield self._rpath(main), "rpath"
+                one = one.loader  # the last is the program
         if self.system.library_path:
             yield self._folders(self.system.library_path, main.origin if main else ""), "library-path"
         if by is not None and by.binary.runpath:
