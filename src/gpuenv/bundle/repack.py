@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +11,10 @@ from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
 from gpuenv.archive.wheel import Member, WheelArchive, open_wheel
 from gpuenv.errors import ArchiveError
+from gpuenv.model.facts import NativeFacts, Symlink, encode_facts
 from gpuenv.model.version import BUNDLE
 
-__all__ = ["Repacked", "bundle_name", "repack"]
+__all__ = ["Repacked", "bundle_name", "bundled_facts", "repack"]
 
 _LIBRARY = re.compile(r"(.+\.so)((?:\.[0-9A-Za-z_]+)*)")
 
@@ -35,23 +36,61 @@ def repack(
     write: Callable[[bytes], object],
     *,
     sha256: str,
+    facts: NativeFacts | None = None,
     restore_links: bool = False,
     best: bool = False,
+    progress: Callable[[int], object] = lambda amount: None,
 ) -> Repacked:
-    """Write the bundle of a wheel, whose digest it keeps as its origin.
+    """Write the bundle of a wheel, whose digest it keeps as its origin; `links` says there that some were restored.
 
-    restore_links: libraries with the same bytes in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one
-    file, the one with the longest name, and links to it. best: as in `write_bundle`. Raises ArchiveError where the
-    wheel is damaged.
+    facts: what the wheel's binaries say, which the bundle then says too. restore_links: libraries with the same bytes
+    in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one file, the one with the longest name, and
+    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, from several threads.
+    Raises ArchiveError where the wheel is damaged.
     """
     with open_wheel(wheel) as archive:
         links = tuple(_links(archive)) if restore_links else ()
         linked = {link.path for link in links}
         kept = [member for member in archive.members if member.name not in linked]
-        files = [Content(one.name, one.size, one.executable, partial(archive.chunks, one)) for one in kept]
-        origin = {"filename": wheel.name, "sha256": sha256}
-        write_bundle(write, _dist_info(archive), files, links, origin=origin, best=best)
-        return Repacked(sum(member.size for member in kept), links)
+        size = sum(member.size for member in kept)
+        origin = {"filename": wheel.name, "sha256": sha256} | ({"links": "restored"} if links else {})
+        write_bundle(
+            write,
+            _dist_info(archive),
+            [Content(one.name, one.size, one.executable, partial(_told, archive, one, progress)) for one in kept],
+            links,
+            origin=origin,
+            native=encode_facts(bundled_facts(facts, links, size)) if facts is not None else None,
+            best=best,
+        )
+        return Repacked(size, links)
+
+
+def bundled_facts(facts: NativeFacts, links: Sequence[SymbolicLink], size: int) -> NativeFacts:
+    """The facts of a wheel's bundle, where links stand for some of its files. size: of its files, in bytes.
+
+    No digest is in them, for no file holds its own.
+    """
+    linked = {link.path for link in links}
+    leading = [*((one.path, one.target) for one in facts.symlinks), *links]
+    return NativeFacts(
+        None,
+        size,
+        objects=tuple(one for one in facts.objects if one.path not in linked),
+        symlinks=tuple(Symlink(path, target, "tar") for path, target in sorted(leading)),
+        duplicates=tuple(left for group in facts.duplicates if len(left := _left(group, linked)) > 1),
+        damaged=tuple(one for one in facts.damaged if one.path not in linked),
+    )
+
+
+def _left(group: Sequence[str], linked: Collection[str]) -> tuple[str, ...]:
+    return tuple(path for path in group if path not in linked)
+
+
+def _told(archive: WheelArchive, member: Member, progress: Callable[[int], object]) -> Iterator[bytes]:
+    for piece in archive.chunks(member):
+        progress(len(piece))
+        yield piece
 
 
 def _dist_info(archive: WheelArchive) -> str:

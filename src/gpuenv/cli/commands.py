@@ -10,6 +10,7 @@ from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
 from gpuenv.cli.generations import generations, rollback
 from gpuenv.cli.inspect import inspect
+from gpuenv.cli.repack import repack
 from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
 from gpuenv.cli.why import why
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    command(app, "repack", repack)
     command(app, "generations", generations)
     command(app, "rollback", rollback)
     app.add_typer(store)

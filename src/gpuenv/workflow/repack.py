@@ -1,0 +1,148 @@
+"""repack: wheels become bundles, bundles become wheels, each in a file of its own."""
+
+import errno
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from gpuenv.archive.bundled import open_bundle
+from gpuenv.archive.wheel import open_wheel
+from gpuenv.bundle.repack import bundle_name, repack
+from gpuenv.bundle.towheel import LinksAs, to_wheel, wheel_name
+from gpuenv.errors import StoreError, UsageError
+from gpuenv.model.made import Made, State
+from gpuenv.model.version import BUNDLE
+from gpuenv.workflow.artifacts import facts_of
+from gpuenv.workflow.facts import sha256_of
+from gpuenv.workflow.outputs import write_output
+from gpuenv.workflow.project import Project
+
+if TYPE_CHECKING:
+    from gpuenv.archive.bundled import SymbolicLink
+
+__all__ = ["Settings", "repack_files"]
+
+Kind = Literal["bundle", "wheel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is wanted. output: a folder; None: beside each file. The rest as in `bundle.repack` and `bundle.towheel`."""
+
+    to: Kind = "bundle"
+    output: Path | None = None
+    links: LinksAs = "copy"
+    restore_links: bool = False
+    best: bool = False
+    force: bool = False
+
+
+def repack_files(files: Sequence[str], project: Project, settings: Settings) -> Iterator[Made]:
+    """Repack file after file; what was made before one fails stays.
+
+    Raises UsageError before anything is made, ArchiveError for a damaged file, Occupied where another file is in the
+    way of a result.
+    """
+    for source, path in _pairs(files, settings):
+        if settings.to == "bundle":
+            yield _bundle(source, path, project, settings)
+        else:
+            yield _wheel(source, path, project, settings)
+
+
+def _pairs(files: Sequence[str], settings: Settings) -> list[tuple[Path, Path]]:
+    """Each file and what it becomes."""
+    made: dict[Path, str] = {}
+    found = []
+    for text in files:
+        source = _source(text, settings.to)
+        name = bundle_name(source.name) if settings.to == "bundle" else wheel_name(source.name)
+        path = (settings.output or source.parent) / name
+        if path in made:
+            raise UsageError(f"{made[path]} and {text} would both become {path}")
+        made[path] = text
+        found.append((source, path))
+    return found
+
+
+def _source(text: str, to: Kind) -> Path:
+    if "://" in text:
+        raise UsageError(f"{text} is a URL, and files are repacked", hints=[f"fetch it first: curl -LO {text}"])
+    source = Path(text)
+    if source.is_dir():
+        raise UsageError(f"{text} is a folder", hints=[f"name its files: gpuenv repack {source / '*.whl'}"])
+    if not source.is_file():
+        raise UsageError(f"there is no {text}")
+    if source.name.endswith(".whl" if to == "bundle" else BUNDLE):
+        return source
+    if to == "bundle" and source.name.endswith(BUNDLE):
+        raise UsageError(f"{text} is a bundle already", hints=[f"make it a wheel: gpuenv repack --to wheel {text}"])
+    raise UsageError(
+        f"{text} is no {'wheel' if to == 'bundle' else 'bundle'}: its name does not end in "
+        f"{'.whl' if to == 'bundle' else BUNDLE}"
+    )
+
+
+def _bundle(source: Path, path: Path, project: Project, settings: Settings) -> Made:
+    digest = sha256_of(source)
+    facts = facts_of(source, digest, project)
+    with open_wheel(source) as archive:
+        total = sum(member.size for member in archive.members)
+    label = f"packing {path.name}"
+    project.progress.begin(label, total)
+    try:
+        state, repacked = write_output(
+            path,
+            lambda file: repack(
+                source,
+                file.write,
+                sha256=digest,
+                facts=facts,
+                restore_links=settings.restore_links,
+                best=settings.best,
+                progress=lambda amount: project.progress.advance(label, amount),
+            ),
+            force=settings.force,
+        )
+    finally:
+        project.progress.end(label)
+    return _made(path, source, repacked.links, state)
+
+
+def _wheel(source: Path, path: Path, project: Project, settings: Settings) -> Made:
+    with open_bundle(source) as bundle:
+        total = sum(member.size for member in bundle.members)
+    label = f"packing {path.name}"
+
+    def fill(file: IO[bytes]) -> "tuple[SymbolicLink, ...]":
+        with tempfile.TemporaryDirectory(prefix="gpuenv-") as folder:
+            try:
+                return to_wheel(
+                    source,
+                    file,
+                    Path(folder),
+                    links=settings.links,
+                    progress=lambda amount: project.progress.advance(label, amount),
+                ).links
+            except OSError as error:
+                raise _refused(error, source, Path(folder)) from error
+
+    project.progress.begin(label, total)
+    try:
+        state, links = write_output(path, fill, force=settings.force)
+    finally:
+        project.progress.end(label)
+    return _made(path, source, links, state)
+
+
+def _refused(error: OSError, source: Path, folder: Path) -> StoreError:
+    failure = StoreError.refused(f"{source} cannot be made a wheel", error, folder.parent)
+    if error.errno == errno.ENOSPC:
+        failure.hints = (*failure.hints, "set TMPDIR to a folder with more room")
+    return failure
+
+
+def _made(path: Path, source: Path, links: "Sequence[SymbolicLink]", state: State) -> Made:
+    return Made(path, source, sha256_of(path), path.stat().st_size, source.stat().st_size, len(links), state)
