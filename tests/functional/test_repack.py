@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.tree import open_tree
@@ -14,16 +11,9 @@ from gpuenv.bundle.repack import bundle_name
 from gpuenv.model.facts import decode_facts
 from tests.support.binaries import library
 from tests.support.project import Project, snapshot
-from tests.support.simple_server import SimpleServer
 
 TAGS = "py3-none-manylinux_2_17_x86_64"
 LIBRARY = library("libdemo.so.1", ["libc.so.6"])
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    with SimpleServer() as server:
-        yield Project(tmp_path, server)
 
 
 def demo(project: Project, name: str = "demo", *, stored: bool = False) -> Path:

@@ -9,7 +9,9 @@ from gpuenv.cli.common import Session, command
 from gpuenv.cli.doctor import doctor
 from gpuenv.cli.facts import facts
 from gpuenv.cli.generations import generations, rollback
+from gpuenv.cli.index import index
 from gpuenv.cli.inspect import inspect
+from gpuenv.cli.pack import pack
 from gpuenv.cli.repack import repack
 from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
@@ -45,7 +47,9 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    command(app, "pack", pack)
     command(app, "repack", repack)
+    command(app, "index", index)
     command(app, "generations", generations)
     command(app, "rollback", rollback)
     app.add_typer(store)

@@ -4,16 +4,19 @@ import re
 from collections.abc import Collection, Iterable
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import why_unfit
 from gpuenv.model.runtimes import ungrafted
 from gpuenv.model.target import Target
 
-__all__ = ["carries", "defines", "is_private", "offered"]
+__all__ = ["carries", "defines", "is_private", "offered", "published"]
 
 # Where tools that make wheels portable put copies for the wheel alone: auditwheel's NAME.libs/ and .libs/.
 _PRIVATE = re.compile(r"(.*/)?[^/]*\.libs/.*")
 # Libraries to link with, which hold no code: CUDA's stubs/libcuda.so has the SONAME of the driver's own.
 _STUBS = re.compile(r"(.*/)?stubs/.*")
+# Libraries of compilers: beside Python modules they are copies for these alone.
+_COMPILERS = ("libgomp.", "libgfortran.", "libquadmath.", "libomp.", "libiomp5.")
 
 
 def carries(facts: NativeFacts, soname: str, target: Target) -> ObjectFacts | None:
@@ -36,6 +39,24 @@ def offered(facts: NativeFacts, target: Target) -> dict[str, ObjectFacts]:
     return found
 
 
+def published(facts: NativeFacts) -> frozenset[str]:
+    """The sonames that an index may say an artifact is there to provide, on whatever target.
+
+    What every machine or driver has is not among them, nor a compiler's libraries beside Python modules.
+    """
+    modules = any(one.python is not None for one in facts.objects)
+    names = {
+        _name(one)
+        for one in facts.objects
+        if one.for_host and one.python is None and not one.path.endswith(".debug") and _is_public(one)
+    }
+    return frozenset(
+        name
+        for name in names
+        if ".so" in name and brought_by(name) is None and not (modules and name.startswith(_COMPILERS))
+    )
+
+
 def defines(found: ObjectFacts, versions: Iterable[str]) -> tuple[str, ...]:
     """The symbol versions of those wanted that the library does not define; one without any definition lacks none."""
     if not found.versions_defined:
@@ -54,5 +75,8 @@ def _name(found: ObjectFacts) -> str:
 
 
 def _is_for_others(found: ObjectFacts, target: Target) -> bool:
-    unfit = why_unfit(found, target) is not None or found.type != "shared"
-    return not (unfit or is_private(found) or _STUBS.fullmatch(found.path))
+    return why_unfit(found, target) is None and _is_public(found)
+
+
+def _is_public(found: ObjectFacts) -> bool:
+    return found.type == "shared" and not is_private(found) and not _STUBS.fullmatch(found.path)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from gpuenv.model.made import Made
+from gpuenv.model.made import Made, MadeIndex
 from gpuenv.report.inspect import size_text
 
-__all__ = ["repack_document", "repack_line"]
+__all__ = ["index_document", "index_line", "repack_document", "repack_line"]
 
 
 def repack_line(made: Made, links: str) -> str:
@@ -32,4 +32,30 @@ def repack_document(made: Sequence[Made]) -> dict[str, object]:
             }
             for one in made
         ]
+    }
+
+
+def index_line(made: MadeIndex) -> str:
+    """One line on an index: what it has, and what changed."""
+    counts = (
+        (made.projects, "project", "projects"),
+        (made.files, "file", "files"),
+        (made.sonames, "soname", "sonames"),
+    )
+    has = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
+    changed = ", ".join(
+        f"{len(paths)} {word}" for paths, word in ((made.written, "written"), (made.removed, "removed")) if paths
+    )
+    return f"{made.path}: {has}; {changed or 'nothing changed'}"
+
+
+def index_document(made: MadeIndex) -> dict[str, object]:
+    """The document of `index --json`."""
+    return {
+        "index": str(made.path),
+        "projects": made.projects,
+        "files": made.files,
+        "sonames": made.sonames,
+        "written": [str(path) for path in made.written],
+        "removed": [str(path) for path in made.removed],
     }
