@@ -79,6 +79,22 @@ def test_json_keys_are_read() -> None:
     assert (third.yanked, third.metadata_sha256) == (None, None)
 
 
+def test_native_facts_are_announced_in_both_spellings() -> None:
+    """`native-facts` of JSON and `data-native-facts` of HTML have a digest, or say just that they are there."""
+    found = page(
+        file("foo_bar-1.0-py3-none-any.whl", **{"native-facts": {"sha256": SHA}}),
+        file("foo_bar-2.0-py3-none-any.whl", **{"native-facts": True}),
+        file("foo_bar-3.0-py3-none-any.whl", **{"native-facts": False}),
+    )
+    assert [release.wheels[0].native_sha256 for release in found.releases] == [None, "", SHA]
+    found = html(
+        f'<a href="a/foo_bar-1.0-py3-none-any.whl" data-native-facts="sha256={SHA}">'
+        '<a href="a/foo_bar-2.0-py3-none-any.whl" data-native-facts="true">'
+        '<a href="a/foo_bar-3.0-py3-none-any.whl" data-native-facts="false">'
+    )
+    assert [release.wheels[0].native_sha256 for release in found.releases] == [None, "", SHA]
+
+
 def test_html_attributes_are_read() -> None:
     """The HTML spelling gives the same facts: entities, upper case, values with `>`, and both metadata names."""
     found = html(
@@ -146,9 +162,11 @@ def test_usual_anchors_say_the_same_as_odd_ones(more: str) -> None:
     """An anchor of the usual shape, read in one step, and the same one with something added give one page."""
     anchor = (
         f'<a href="https://files.example/a/foo_bar-1.0-py3-none-any.whl#sha256={SHA}" data-requires-python="&gt;=3.9"'
-        f' data-upload-time="2026-01-01T00:00:00Z" data-dist-info-metadata="sha256={SHA}"{more}>x</a>'
+        f' data-upload-time="2026-01-01T00:00:00Z" data-dist-info-metadata="sha256={SHA}"'
+        f' data-native-facts="sha256={SHA}"{more}>x</a>'
     )
     (wheel,) = html(anchor).releases[0].wheels
     assert (wheel.filename, wheel.url) == ("foo_bar-1.0-py3-none-any.whl", f"https://files.example/a/{wheel.filename}")
     assert (wheel.sha256, wheel.requires_python, wheel.metadata_sha256) == (SHA, ">=3.9", SHA)
     assert (wheel.uploaded, wheel.yanked, wheel.size) == ("2026-01-01T00:00:00Z", None, None)
+    assert wheel.native_sha256 == SHA

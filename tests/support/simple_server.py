@@ -5,7 +5,8 @@
         ... Index("local", server.url) ...
         assert server.paths == ["/simple/numpy/"]
 
-Pages are at `/simple/NAME/`, wheels at `/files/FILENAME`, their metadata at `/files/FILENAME.metadata`.
+Pages are at `/simple/NAME/`, wheels at `/files/FILENAME`, their metadata at `/files/FILENAME.metadata`, their native
+facts at `/files/FILENAME.native.json`.
 """
 
 import base64
@@ -68,6 +69,7 @@ class Offered:
     name: str
     entry: dict[str, Any]
     metadata: bytes | None
+    native: bytes | None = None
 
 
 @dataclass
@@ -132,6 +134,7 @@ class SimpleServer:
         yanked: str | bool = False,
         metadata: bool = True,
         uploaded: str | None = None,
+        native: bytes | None = None,
         **entry: Any,
     ) -> str:
         """Offer a file; `entry` replaces keys of its JSON entry (`core_metadata=True`). Returns its URL."""
@@ -143,8 +146,9 @@ class SimpleServer:
         known |= {"requires-python": requires_python} if requires_python else {}
         known |= {"upload-time": uploaded} if uploaded else {}
         known |= {"core-metadata": {"sha256": hashlib.sha256(text).hexdigest()}} if text is not None else {}
+        known |= {"native-facts": {"sha256": hashlib.sha256(native).hexdigest()}} if native is not None else {}
         known |= {key.replace("_", "-"): value for key, value in entry.items()}
-        self.files[path.name] = Offered(path, name, known, text)
+        self.files[path.name] = Offered(path, name, known, text, native)
         return f"{self.root}/files/{path.name}"
 
     def count(self, part: str) -> int:
@@ -196,6 +200,8 @@ def _anchor(entry: dict[str, Any]) -> str:
         attributes["data-yanked"] = entry["yanked"] if isinstance(entry["yanked"], str) else ""
     if entry.get("core-metadata"):
         attributes["data-core-metadata"] = f"sha256={entry['core-metadata']['sha256']}"
+    if entry.get("native-facts"):
+        attributes["data-native-facts"] = f"sha256={entry['native-facts']['sha256']}"
     text = " ".join(f'{key}="{html.escape(value)}"' for key, value in attributes.items())
     return f"<a {text}>{html.escape(entry['filename'])}</a><br>\n"
 
@@ -275,11 +281,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, filename: str, headers: dict[str, str], fault: Fault | None) -> None:
         index = self.server.index
-        offered = index.files.get(filename.removesuffix(".metadata"))
-        if offered is None or (filename.endswith(".metadata") and offered.metadata is None):
+        offered = index.files.get(filename.removesuffix(".metadata").removesuffix(".native.json"))
+        beside = {".metadata": offered.metadata, ".native.json": offered.native} if offered else {}
+        what = next((suffix for suffix in beside if filename.endswith(suffix)), None)
+        if offered is None or (what and beside[what] is None):
             return self._send(404, {}, b"no such file")
-        if filename.endswith(".metadata"):
-            return self._send(200, {}, offered.metadata or b"", fault=fault)
+        if what:
+            return self._send(200, {}, beside[what] or b"", fault=fault)
         data = offered.path.read_bytes()
         said = {"ETag": f'"{hashlib.sha256(data).hexdigest()[:16]}"'}
         if headers.get("if-none-match") == said["ETag"]:

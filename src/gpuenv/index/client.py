@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from gpuenv.index.session import Session
     from gpuenv.model.distribution import Metadata, Page, WheelFile
+    from gpuenv.model.facts import NativeFacts
     from gpuenv.model.manifest import Index
     from gpuenv.model.providers import ProviderTable
 
@@ -80,6 +81,10 @@ class IndexClient:
     async def metadata(self, wheel: "WheelFile", index: "Index | None") -> "Metadata":
         """The metadata of a wheel; index: where it came from, None for a direct URL."""
         return await self._entered.metadata(wheel, index)
+
+    async def native(self, wheel: "WheelFile", index: "Index | None") -> "NativeFacts | None":
+        """What the index says of a wheel's binaries; None where it says nothing that is about this very file."""
+        return await self._entered.native(wheel, index)
 
     async def direct(self, url: str, index: "Index | None" = None) -> "WheelFile":
         """A wheel behind a URL or a path (relative to the project), with its sha256 and size.

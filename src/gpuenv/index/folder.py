@@ -78,12 +78,13 @@ class FolderIndex:
         self._cache = cache
         self._paths: dict[str, list[Path]] = {}
         try:
-            names = sorted(entry.name for entry in os.scandir(folder) if stem_of(entry.name) is not None)
+            found = {entry.name for entry in os.scandir(folder)}
         except OSError as error:
             raise NetworkError(
                 f'the folder of index "{index.name}" cannot be read: {folder}', causes=[str(error.strerror)]
             ) from None
-        for name in names:
+        self._beside = found
+        for name in sorted(name for name in found if stem_of(name) is not None):
             wheel = split_wheel(name)
             if wheel:
                 self._paths.setdefault(wheel.name, []).append(folder / name)
@@ -95,4 +96,5 @@ class FolderIndex:
 
     def _wheel(self, path: Path) -> WheelFile:
         digest = file_digest(path, self._cache)
-        return WheelFile(path.name, path.as_uri(), sha256=digest.sha256, size=digest.size)
+        native = "" if f"{path.name}.native.json" in self._beside else None
+        return WheelFile(path.name, path.as_uri(), sha256=digest.sha256, size=digest.size, native_sha256=native)

@@ -1,4 +1,4 @@
-"""The metadata of one wheel, the cheapest way that works.
+"""The metadata of one wheel, the cheapest way that works, and what its index says of its binaries.
 
 The `.metadata` file beside the wheel (PEP 658, 714); else the METADATA member by byte ranges from the end of the
 archive; else the whole wheel, which is then kept for sync.
@@ -18,11 +18,13 @@ from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
 from gpuenv.index.metadata import check_identity, parse_metadata
 from gpuenv.model.distribution import Metadata, WheelFile
+from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.model.manifest import Index
 
 __all__ = ["Ladder"]
 
 METADATA_LIMIT = 16 << 20
+NATIVE_LIMIT = 64 << 20
 TAIL = 32 << 10  # holds the directory and the METADATA of most wheels
 STEP = 16 << 10  # the least that is worth a request
 RANGES_LIMIT = 64 << 20
@@ -56,7 +58,7 @@ class Ladder:
             return await asyncio.to_thread(wheel_metadata, local, wheel.filename)
         body = None
         if wheel.metadata_sha256 is not None:
-            body = await self._beside(wheel, index)
+            body = await self._beside(wheel, index, ".metadata", wheel.metadata_sha256, METADATA_LIMIT)
         if body is None:
             try:
                 body = await self._by_ranges(wheel, index)
@@ -70,18 +72,28 @@ class Ladder:
             return path_of(wheel.url)
         return self._downloads.cached(wheel)
 
-    async def _beside(self, wheel: WheelFile, index: Index | None) -> bytes | None:
-        """The `.metadata` file; None if the index promised one and has none."""
+    async def native(self, wheel: WheelFile, index: Index | None) -> NativeFacts | None:
+        """What `<file>.native.json` says of its binaries, if the index offers it and it is about this very file."""
+        if wheel.native_sha256 is None or wheel.sha256 is None:
+            return None
+        body = await self._beside(wheel, index, ".native.json", wheel.native_sha256, NATIVE_LIMIT)
+        facts = decode_facts(body) if body is not None else None
+        return facts if facts is not None and facts.sha256 == wheel.sha256 else None
+
+    async def _beside(self, wheel: WheelFile, index: Index | None, what: str, said: str, limit: int) -> bytes | None:
+        """A file beside the wheel; None if the index promised one and has none. said: its digest, or ""."""
         parts = urlsplit(wheel.url)
-        url = urlunsplit(parts._replace(path=parts.path + ".metadata"))
-        answer = await self._http.fetch(url, index, headers={"Accept": "*/*"}, limit=METADATA_LIMIT)
+        url = urlunsplit(parts._replace(path=parts.path + what))
+        if url.startswith("file:"):
+            return await asyncio.to_thread(_content, path_of(url), said)
+        answer = await self._http.fetch(url, index, headers={"Accept": "*/*"}, limit=limit)
         if answer.status != 200:
             return None
         seen = hashlib.sha256(answer.body).hexdigest()
-        if wheel.metadata_sha256 and seen != wheel.metadata_sha256:
+        if said and seen != said:
             raise IntegrityError(
-                f"{wheel.filename}.metadata is not what the index says",
-                causes=[f"expected sha256 {wheel.metadata_sha256}", f"seen sha256 {seen}"],
+                f"{wheel.filename}{what} is not what the index says",
+                causes=[f"expected sha256 {said}", f"seen sha256 {seen}"],
             )
         return answer.body
 
@@ -113,6 +125,15 @@ class Ladder:
     async def _range(self, url: str, index: Index | None, span: str) -> Answer:
         headers = {"Range": span, "Accept-Encoding": "identity"}
         return await self._http.fetch(url, index, headers=headers, limit=RANGES_LIMIT)
+
+
+def _content(path: Path, said: str) -> bytes | None:
+    """A file on this disk, if it is there and what the page beside it says: one may be newer than the other."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if not said or hashlib.sha256(data).hexdigest() == said else None
 
 
 def _place(answer: Answer) -> tuple[int, int]:

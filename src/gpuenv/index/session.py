@@ -19,6 +19,7 @@ from gpuenv.index.pages import Pages
 from gpuenv.index.provides import Provides
 from gpuenv.index.simple import split_wheel
 from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.facts import NativeFacts
 from gpuenv.model.manifest import Index
 from gpuenv.model.providers import ProviderTable
 from gpuenv.model.url import redact
@@ -88,6 +89,10 @@ class Session:
     async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
         """See IndexClient.metadata."""
         return await self._once(("metadata", wheel.key, wheel.filename), lambda: self._ladder.metadata(wheel, index))
+
+    async def native(self, wheel: WheelFile, index: Index | None) -> NativeFacts | None:
+        """See IndexClient.native."""
+        return await self._once(("native", wheel.key, wheel.url), lambda: self._ladder.native(wheel, index))
 
     async def direct(self, url: str, index: Index | None) -> WheelFile:
         """See IndexClient.direct."""

@@ -29,7 +29,8 @@ _ANCHOR = re.compile(r"<a\s" + _INSIDE, re.IGNORECASE)
 _USUAL = re.compile(
     r'<a href="([^"#&%?<>]*/([^"#&%?/<>]++))#sha256=([0-9a-f]{64})"(?: data-requires-python="([^"<>]*+)")?'
     r'(?: data-yanked="([^"<>]++)")?'  # not an empty one: a group that is left out would look the same
-    r'(?: data-upload-time="([^"<>&]*+)")?(?: data-(?:dist-info|core)-metadata="sha256=([0-9a-f]{64})"){0,2}>'
+    r'(?: data-upload-time="([^"<>&]*+)")?(?: data-(?:dist-info|core)-metadata="sha256=([0-9a-f]{64})"){0,2}'
+    r'(?: data-native-facts="sha256=([0-9a-f]{64})")?>'
 )
 _ANY_ANCHOR = re.compile(r"<a\s", re.IGNORECASE)
 _HEAD_TAG = re.compile(r"<(base|meta)\s" + _INSIDE, re.IGNORECASE)
@@ -53,6 +54,7 @@ class _File(msgspec.Struct, gc=False, rename="kebab"):
     yanked: bool | str | None = None
     core_metadata: bool | _Digests | None = None
     dist_info_metadata: bool | _Digests | None = None
+    native_facts: bool | _Digests | None = None
     size: int | None = None
     upload_time: str | None = None
 
@@ -104,8 +106,14 @@ def _json_files(files: list[_File], url: str) -> Iterator[WheelFile]:
             file.requires_python or None,
             file.upload_time,
             (yanked if isinstance(yanked, str) else "") if yanked not in (None, False) else None,
-            None if not metadata else "" if metadata is True else _digest(metadata.sha256) or "",
+            _offered(metadata),
+            _offered(file.native_facts),
         )
+
+
+def _offered(said: bool | _Digests | None) -> str | None:
+    """The digest of a file beside another one: "" where it is there and none is stated, None where it is not."""
+    return None if not said else "" if said is True else _digest(said.sha256) or ""
 
 
 def _check_version(text: str) -> None:
@@ -172,7 +180,7 @@ def _html_files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
 
 def _usual_files(anchors: list[tuple[str, ...]], base: str, local: bool) -> Iterator[WheelFile]:
     """The files of a page on which every anchor looks as usual: taken apart in one step."""
-    for link, filename, digest, python, yanked, uploaded, metadata in anchors:
+    for link, filename, digest, python, yanked, uploaded, metadata, native in anchors:
         whole = link.startswith("https://") and "@" not in link
         yield WheelFile(
             filename,
@@ -183,6 +191,7 @@ def _usual_files(anchors: list[tuple[str, ...]], base: str, local: bool) -> Iter
             uploaded or None,
             _unescape(yanked) if yanked else None,
             metadata or None,
+            native or None,
         )
 
 
@@ -200,7 +209,6 @@ def _files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
         filename = link.partition("?")[0].rpartition("/")[2]
         python = values.get("data-requires-python")
         yanked = values.get("data-yanked")
-        offered = values.get("data-core-metadata", values.get("data-dist-info-metadata"))
         yield WheelFile(
             # PEP 503 has the text of an anchor say the same, and texts get abbreviated
             unquote(filename) if "%" in filename else filename,
@@ -211,8 +219,13 @@ def _files(text: str, base: str, local: bool) -> Iterator[WheelFile]:
             # in no standard (PEP 700 is JSON only), but mirrors write it, and `exclude-newer` lives on it
             values.get("data-upload-time") or None,
             _unescape(yanked) if yanked else yanked,
-            None if offered is None or offered == "false" else _digest(offered.removeprefix("sha256=")) or "",
+            _attribute_digest(values.get("data-core-metadata", values.get("data-dist-info-metadata"))),
+            _attribute_digest(values.get("data-native-facts")),
         )
+
+
+def _attribute_digest(said: str | None) -> str | None:
+    return None if said is None or said == "false" else _digest(said.removeprefix("sha256=")) or ""
 
 
 class WheelName(NamedTuple):

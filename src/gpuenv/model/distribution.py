@@ -21,6 +21,7 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     uploaded: UTC instant `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, None if the index does not say.
     yanked: None if not yanked, else the reason (possibly empty).
     metadata_sha256: None if no metadata file is offered, "" if one is offered without a digest.
+    native_sha256: the same of its native facts (`<file>.native.json`).
     """
 
     filename: str
@@ -31,6 +32,7 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     uploaded: str | None = None
     yanked: str | None = None
     metadata_sha256: str | None = None
+    native_sha256: str | None = None
 
     @property
     def tags(self) -> str:
