@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support.binaries import bundle, fatbin, library
 from tests.support.simple_server import SimpleServer
+from tests.support.trees import make_tree
 from tests.support.wheels import make_wheel
 
 __all__ = ["PYTHON", "Machine", "machine"]
@@ -120,6 +121,7 @@ class Machine:
             "GPUENV_OVERRIDE_GPU": "none",
             "PIP_CONFIG_FILE": os.devnull,
             "WHEELS": str(self._root / "wheels"),
+            "TREES": str(self._root / "trees"),
         }
 
     def put(self, path: str, text: str, *, append: bool = False) -> None:
@@ -157,6 +159,19 @@ class Machine:
         return text.replace(str(self.home), "/home/me")
 
 
+def _make_trees(folder: Path) -> None:
+    """The tree `foo`, as a distribution's packages unpack to it."""
+    lib = "usr/lib/x86_64-linux-gnu"
+    files: dict[str, bytes | str] = {
+        f"{lib}/libfoo.so.1.4": library("libfoo.so.1", ["libcudart.so.13", "libnuma.so.1", "libc.so.6"]),
+        f"{lib}/pkgconfig/foo.pc": "prefix=/usr\nlibdir=${prefix}/lib/x86_64-linux-gnu\nLibs: -L${libdir} -lfoo\n",
+        "usr/include/foo.h": "int foo(void);\n",
+        "usr/share/doc/foo/copyright": "public domain\n",
+    }
+    links = {f"{lib}/libfoo.so": "libfoo.so.1", f"{lib}/libfoo.so.1": "libfoo.so.1.4"}
+    make_tree(folder / "foo", files, links)
+
+
 @contextmanager
 def machine(root: Path) -> Iterator[Machine]:
     """A machine, and the indexes `https://NAME.index.example/simple/`; `private` wants a login."""
@@ -178,5 +193,6 @@ def machine(root: Path) -> Iterator[Machine]:
                     tags=_TAGS.get(name, "py3-none-any"),
                 )
                 server.add(wheel, uploaded="2026-01-01T00:00:00Z")
+        _make_trees(root / "trees")
         private.users = {"ci": "s3cret"}
         yield Machine(root, {"public": public, "private": private, "rocm": rocm})

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from gpuenv.manifest import decode as settings
-from gpuenv.manifest import indexes, rules, targets
+from gpuenv.manifest import indexes, pack, rules, targets
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "manifest.md").read_text("utf-8")
 
@@ -28,4 +28,5 @@ def test_tables_name_every_key() -> None:
     assert rows("`[tool.gpuenv]`") == set(settings.SETTINGS_KEYS)
     assert rows("`[tool.gpuenv.targets.NAME]`") == set(targets.TARGET_KEYS)
     assert rows("`[tool.gpuenv.packages.NAME]`") == set(rules.PACKAGE_KEYS)
+    assert rows("`[tool.gpuenv.pack]`") == set(pack.PACK_KEYS)
     assert rows("`[[tool.gpuenv.index]]`") == set(indexes.INDEX_KEYS)

@@ -17,7 +17,8 @@ MAC = TARGET + 'platform = "macos-arm64"\n'
 GPU = TARGET + 'gpu = ["sm_90"]\n'
 KEYS = (
     "known: `targets`, `index`, `sources`, `constraints`, `overrides`, `exclude-newer`, `default-groups`, `python`, "
-    "`native`, `scan`, `strict-host`, `one-runtime`, `providers`, `packages`, `development-links`, `default-extras`"
+    "`native`, `scan`, `strict-host`, `one-runtime`, `providers`, `packages`, `development-links`, `pack`, "
+    "`default-extras`"
 )
 with pytest.raises(InvalidRequirement) as _words:
     parse_requirement("a b")

@@ -60,10 +60,10 @@ def look(path: Path) -> Rewritable:
         return Rewritable(read_elf(read, size), tuple(ElfFile(read, size).segments))
 
 
-def change(source: Path, target: Path, entries: tuple[str, ...]) -> str | None:
+def change(source: Path, target: Path, entries: tuple[str, ...], *, instead: bool = False) -> str | None:
     """What else is other than in `source`, in words, in a copy that was given more entries; None: nothing.
 
-    Raises BinaryError where `source` is no binary.
+    instead: the entries are all that it was given. Raises BinaryError where `source` is no binary.
     """
     before = look(source)
     try:
@@ -73,7 +73,8 @@ def change(source: Path, target: Path, entries: tuple[str, ...]) -> str | None:
     for name in _SAME:
         if getattr(before.elf, name) != getattr(after.elf, name):
             return f"its {name.replace('_', ' ')} changed"
-    if after.search_path != (*before.search_path, *entries) or after.has_rpath != before.has_rpath:
+    expected = entries if instead else (*before.search_path, *entries)
+    if after.search_path != expected or after.has_rpath != before.has_rpath:
         return f"its search path became {':'.join(after.search_path)}"
     return _segments(before.segments, after.segments) or _sections(source, before.elf, target, after.elf)
 

@@ -11,6 +11,7 @@ from gpuenv.cli.facts import facts
 from gpuenv.cli.generations import generations, rollback
 from gpuenv.cli.index import index
 from gpuenv.cli.inspect import inspect
+from gpuenv.cli.pack import pack
 from gpuenv.cli.repack import repack
 from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    command(app, "pack", pack)
     command(app, "repack", repack)
     command(app, "index", index)
     command(app, "generations", generations)

@@ -1,6 +1,7 @@
 """pyproject.toml -> Manifest. Strict: what gpuenv does not know under [tool.gpuenv] is an error, never ignored."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from gpuenv.errors import ManifestError
 from gpuenv.manifest.indexes import decode_indexes, decode_patterns, decode_sources
@@ -15,11 +16,14 @@ from gpuenv.model.target import Target
 from gpuenv.model.url import redacted
 from gpuenv.toml.read import SyntaxProblem, parse
 
+if TYPE_CHECKING:
+    from gpuenv.model.packing import PackSettings
+
 __all__ = ["SETTINGS_KEYS", "decode"]
 
 SETTINGS_KEYS = (
     "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python",
-    *RULE_KEYS, "development-links", "default-extras",
+    *RULE_KEYS, "development-links", "pack", "default-extras",
 )  # fmt: skip
 
 
@@ -57,7 +61,14 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
         rules=decode_rules(fields),
         target_dependencies=_target_dependencies(_table(settings, "targets"), project),
         development_links=decode_patterns(fields["development-links"]) if "development-links" in fields else (),
+        pack=_pack(fields["pack"]) if "pack" in fields else None,
     )
+
+
+def _pack(node: Node) -> "PackSettings":
+    from gpuenv.manifest.pack import decode_pack  # publishers alone have the table
+
+    return decode_pack(node)
 
 
 def _table(parent: Node, key: str) -> Node:

@@ -27,6 +27,7 @@ __all__ = [
     "decode_published",
     "encode_facts",
     "led",
+    "moved",
     "natural",
     "with_bytes",
 ]
@@ -178,6 +179,11 @@ def led(found: ObjectFacts, entries: tuple[str, ...]) -> ObjectFacts:
     if found.rpath and not found.runpath:
         return msgspec.structs.replace(found, rpath=(*found.rpath, *entries))
     return msgspec.structs.replace(found, runpath=(*found.runpath, *entries))
+
+
+def moved(found: ObjectFacts, path: str) -> ObjectFacts:
+    """The same file at another path."""
+    return msgspec.structs.replace(found, path=path)
 
 
 def natural(arch: str) -> tuple[tuple[int, ...], str]:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.rules import NativeRules
 from gpuenv.model.target import Target
 from gpuenv.model.url import without_credentials
+
+if TYPE_CHECKING:
+    from gpuenv.model.packing import PackSettings
 
 __all__ = ["DEFAULT_INDEX", "Index", "Manifest", "Source"]
 
@@ -58,6 +62,7 @@ class Manifest:
     configured: [tool.gpuenv] names targets; if not, `targets` holds the one documented default.
     target_dependencies: what only one target requires, by target name; a target without any is absent.
     development_links: name patterns (fnmatch on normalised names) of what programs are linked with; no lock asks.
+    pack: what `gpuenv pack` makes of the project; no lock asks.
     """
 
     name: str
@@ -77,3 +82,4 @@ class Manifest:
     target_dependencies: Mapping[str, tuple[Requirement, ...]] = field(default_factory=dict)
     rules: NativeRules = field(default_factory=NativeRules)
     development_links: tuple[str, ...] = ()
+    pack: "PackSettings | None" = None
