@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from gpuenv.archive.bundled import SymbolicLink, open_bundle
+from gpuenv.archive.tree import open_tree
 from gpuenv.archive.unpacking import Placed
-from gpuenv.bundle.repack import bundle_name, repack
+from gpuenv.binaries.artifact import read_artifact
+from gpuenv.bundle.repack import bundle_name, bundled_facts, repack
 from gpuenv.errors import ArchiveError
+from gpuenv.model.facts import decode_facts
+from tests.support.binaries import library
 from tests.support.bundles import make_bundle
 from tests.support.wheels import make_wheel
 
@@ -82,3 +86,33 @@ def test_a_damaged_wheel_gives_no_bundle(tmp_path: Path) -> None:
     made.write_bytes(data)
     with pytest.raises(ArchiveError, match="is refused"):
         repack(made, io.BytesIO().write, sha256="0" * 64)
+
+
+def test_facts_are_those_of_the_bundle(tmp_path: Path) -> None:
+    """What the wheel's facts say of files that are links now is said of links, as if the bundle itself were read."""
+    binary = library("libdemo.so.1", ["libc.so.6"])
+    names = ("libdemo.so", "libdemo.so.1", "libdemo.so.1.2", "copy")
+    made = make_wheel(tmp_path, "demo", files={f"demo/{name}": binary for name in names}, tags="py3-none-linux_x86_64")
+    with open_tree(made) as tree:
+        facts = read_artifact(tree, "0" * 64)
+    assert len(facts.duplicates[0]) == 4
+    for links in (False, True):
+        path = tmp_path / bundle_name(made.name)
+        with path.open("wb") as file:
+            repack(made, file.write, sha256="0" * 64, facts=facts, restore_links=links)
+        with open_bundle(path) as bundle, open_tree(path) as tree:
+            stated, found = decode_facts(bundle.native or b""), read_artifact(tree, None)
+            size = sum(member.size for member in bundle.members)
+            assert bundle.origin.get("links") == ("restored" if links else None)
+        assert stated is not None
+        for key in ("objects", "symlinks", "duplicates", "damaged", "sha256"):
+            assert getattr(stated, key) == getattr(found, key)
+        assert stated.size == size
+    assert bundled_facts(facts, (), 1).objects == facts.objects
+
+
+def test_progress_tells_every_byte(tmp_path: Path) -> None:
+    """What is told adds up to the bytes of all files that are packed."""
+    told: list[int] = []
+    repacked = repack(wheel(tmp_path), io.BytesIO().write, sha256="0" * 64, progress=told.append)
+    assert sum(told) == repacked.files > 0

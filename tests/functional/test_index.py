@@ -16,6 +16,11 @@ from typing import Any
 
 import pytest
 
+from gpuenv.bundle.repack import bundle_name, repack
+from gpuenv.model.facts import NativeFacts
+from gpuenv.workflow import index as work
+from gpuenv.workflow.project import Project as Session
+from gpuenv.workflow.project import write_atomically
 from tests.support.binaries import library
 from tests.support.bundles import make_bundle
 from tests.support.project import PATIENCE, Project, snapshot
@@ -168,10 +173,14 @@ def test_every_damaged_file_is_named_and_nothing_written(project: Project, wheel
     made = make_wheel(project.base / "elsewhere", "true-name")
     shutil.copy(made, wheels / "false_name-1.0-py3-none-any.whl")
     (wheels / "folder-1.0-py3-none-any.whl").mkdir()
+    liar = make_wheel(project.base / "elsewhere", "liar", files={"l/libl.so": library("libl.so")}, tags=NATIVE)
+    with (wheels / bundle_name(liar.name)).open("wb") as file:
+        repack(liar, file.write, sha256="0" * 64, facts=NativeFacts(None, 1))
     before = snapshot(wheels)
     error = project.run("index", "--json", wheels, rc=1).json["error"]
-    assert error["message"] == f"5 files of {wheels} cannot be in an index"
-    words = ["broken-1.0", "broken-2.0", "false_name", "folder-1.0", "no wheel.whl: is not the name of a wheel"]
+    assert error["message"] == f"6 files of {wheels} cannot be in an index"
+    words = ["broken-1.0", "broken-2.0", "false_name", "folder-1.0", "liar-1.0"]
+    words.append("no wheel.whl: is not the name of a wheel")
     for cause, word in zip(error["causes"], words, strict=True):
         assert word in cause
     assert snapshot(wheels) == before
@@ -179,6 +188,45 @@ def test_every_damaged_file_is_named_and_nothing_written(project: Project, wheel
     empty.mkdir()
     assert "no wheel and no bundle" in project.run("index", empty, rc=2).err
     assert "is not a folder" in project.run("index", made, rc=2).err
+
+
+def test_an_index_in_use_is_never_half_written(project: Project, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at any of its writes, a run leaves files that are wholly old or new, and the next run finishes it."""
+    session = Session(project.root, project.store, project.cache)
+    work.make_index(wheels, None, session)
+    before = snapshot(wheels)
+    older = project.base / "older"
+    shutil.copytree(wheels, older)
+    next(older.glob("demo-*.whl")).unlink()
+    make_wheel(older, "thing-libs", "2.0", files={"thing/libthing.so.8": library("libthing.so.8")}, tags=NATIVE)
+    wanted = project.base / "wanted"
+    shutil.copytree(older, wanted)
+    work.make_index(wanted, None, session)
+    after = snapshot(wanted)
+    assert len(after.items() - before.items()) > 8
+    number, killed = 0, True
+    while killed:
+        folder = project.base / f"killed{number}"
+        shutil.copytree(older, folder)
+        left = iter(range(number))
+
+        def until(path: Path, data: bytes, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write_atomically(path, data)
+
+        monkeypatch.setattr(work, "write_atomically", until)
+        try:
+            work.make_index(folder, None, session)
+            killed = False
+        except KeyboardInterrupt:
+            number += 1
+        for path, digest in snapshot(folder).items():
+            assert path == LEDGER or digest in (before.get(path), after.get(path)), path
+        monkeypatch.setattr(work, "write_atomically", write_atomically)
+        work.make_index(folder, None, session)
+        assert snapshot(folder) == after
+    assert number > 8
 
 
 @pytest.mark.parametrize("place", ["url", "file", "folder"])

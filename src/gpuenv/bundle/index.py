@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import quote
 
-from gpuenv.model.carries import published
+from gpuenv.model.carries import provided
 from gpuenv.model.facts import NativeFacts, encode_facts
 from gpuenv.model.version import BUNDLE, Version, is_native, parse_version
 
@@ -132,7 +132,7 @@ def providers(entries: Sequence[Entry]) -> dict[str, list[str]]:
             modules.add(entry.name)
         if not entry.filename.endswith(BUNDLE):
             wheels.add(entry.name)
-        for soname in published(entry.facts):
+        for soname in provided(entry.facts):
             having[soname][entry.name].add(version)
     rows = {}
     for soname, found in sorted(having.items()):

@@ -9,7 +9,7 @@ from gpuenv.model.loader import why_unfit
 from gpuenv.model.runtimes import ungrafted
 from gpuenv.model.target import Target
 
-__all__ = ["carries", "defines", "is_private", "offered", "published"]
+__all__ = ["carries", "defines", "is_private", "offered", "provided"]
 
 # Where tools that make wheels portable put copies for the wheel alone: auditwheel's NAME.libs/ and .libs/.
 _PRIVATE = re.compile(r"(.*/)?[^/]*\.libs/.*")
@@ -39,7 +39,7 @@ def offered(facts: NativeFacts, target: Target) -> dict[str, ObjectFacts]:
     return found
 
 
-def published(facts: NativeFacts) -> frozenset[str]:
+def provided(facts: NativeFacts) -> frozenset[str]:
     """The sonames that an index may say an artifact is there to provide, on whatever target.
 
     What every machine or driver has is not among them, nor a compiler's libraries beside Python modules.
