@@ -12,7 +12,7 @@ DEAR = (
     "installer", "isal", "keyring", "logging", "msgspec", "packaging", "pydantic", "resolvelib", "rich", "socket",
     "ssl", "tomlkit", "tomllib", "zipfile",
 )  # fmt: skip
-# Today 34 of gpuenv itself, one for each family of commands among them, and about 60 of the libraries that it stands on (typer with its click, platformdirs).
+# Today 34 of gpuenv itself, and about 60 of the libraries that it stands on (typer with its click, platformdirs).
 OWN, FOREIGN = 36, 90
 
 
