@@ -176,7 +176,7 @@ def _facts(
         None,
         sum(file.size for file in files),
         objects=tuple(moved(found, new(found.path)) for found in facts.objects if found.path in held),
-        symlinks=tuple(Symlink(f"{own}{link.path}", link.target, "tar") for link in links),
+        symlinks=tuple(Symlink(f"{own}{link.path}", link.target, "tar") for link in sorted(links)),
         duplicates=tuple(tuple(map(new, group)) for group in groups if len(group) > 1),
         damaged=tuple(Damage(new(one.path), one.problem) for one in facts.damaged if one.path in held),
     )

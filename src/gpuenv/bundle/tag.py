@@ -47,7 +47,7 @@ def fitting_tag(facts: NativeFacts) -> str:
     for minor in sorted({*known, *(number for number in needed if number >= known[0])}):
         if not any(_lacks(objects, machine, minor)):
             return f"py3-none-manylinux_2_{minor}_{machine}"
-    lacking = sorted(set(_lacks(objects, machine, max(known[-1], *needed))))
+    lacking = sorted(set(_lacks(objects, machine, max([known[-1], *needed]))))
     raise UsageError(
         "no manylinux tag promises what its binaries need",
         causes=lacking[:_SHOWN],
