@@ -69,6 +69,10 @@ class Memory:
         """What needed no reading was published."""
         return "published" if wheel.filename.split("-")[1] < "2" else "read"
 
+    async def said(self, wheel: WheelFile, index: Index | None, client: object) -> NativeFacts | None:
+        """No index says anything of binaries."""
+        return None
+
     def read(self, wheel: WheelFile, index: Index | None) -> NativeFacts:
         """Facts of any wheel."""
         self.asked[f"read {wheel.filename}"] += 1

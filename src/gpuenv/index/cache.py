@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from gpuenv.model.distribution import Metadata, Page
+from gpuenv.model.distribution import About, Metadata, Page
+from gpuenv.model.facts import SCHEMA
 
 __all__ = ["Bucket", "FileDigest", "IndexCache", "PageEntry", "ProvidesEntry", "UrlDigest", "url_key"]
 
@@ -105,6 +106,7 @@ class IndexCache:
         self.pages = Bucket(folder / "index-v1", PageEntry, writer)
         self.provides = Bucket(folder / "provides-v1", ProvidesEntry, writer)
         self.metadata = Bucket(folder / "metadata-v1", Metadata, writer)
+        self.bundles = Bucket(folder / f"bundles-v{SCHEMA}", About, writer)
         self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none
         self.files = Bucket(folder / "files-v1", FileDigest, writer)
         self.urls = Bucket(folder / "urls-v1", UrlDigest, writer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from gpuenv.index.session import Session
-    from gpuenv.model.distribution import Metadata, Page, WheelFile
+    from gpuenv.model.distribution import About, Metadata, Page, WheelFile
     from gpuenv.model.facts import NativeFacts
     from gpuenv.model.manifest import Index
     from gpuenv.model.providers import ProviderTable
@@ -85,6 +85,10 @@ class IndexClient:
     async def native(self, wheel: "WheelFile", index: "Index | None") -> "NativeFacts | None":
         """What the index says of a wheel's binaries; None where it says nothing that is about this very file."""
         return await self._entered.native(wheel, index)
+
+    async def about(self, bundle: "WheelFile", index: "Index | None") -> "About":
+        """What a bundle says of itself; raises ArchiveError where it cannot be read."""
+        return await self._entered.about(bundle, index)
 
     async def direct(self, url: str, index: "Index | None" = None) -> "WheelFile":
         """A wheel behind a URL or a path (relative to the project), with its sha256 and size.

@@ -7,7 +7,9 @@ archive; else the whole wheel, which is then kept for sync.
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.archive.ranges import MissingRange, SparseFile
@@ -17,11 +19,13 @@ from gpuenv.index.download import Downloads
 from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
 from gpuenv.index.metadata import check_identity, parse_metadata
-from gpuenv.model.distribution import Metadata, WheelFile
+from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.model.manifest import Index
 
 __all__ = ["Ladder"]
+
+T_co = TypeVar("T_co", covariant=True)
 
 METADATA_LIMIT = 16 << 20
 NATIVE_LIMIT = 64 << 20
@@ -33,6 +37,13 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z")
 
 class _NoRanges(Exception):
     """The server does not serve ranges that can be used."""
+
+
+class _Part(Protocol[T_co]):
+    """Something that a file of which only parts are here holds."""
+
+    def read(self) -> T_co:
+        """It; raises MissingRange where too little is here."""
 
 
 class Ladder:
@@ -61,7 +72,7 @@ class Ladder:
             body = await self._beside(wheel, index, ".metadata", wheel.metadata_sha256, METADATA_LIMIT)
         if body is None:
             try:
-                body = await self._by_ranges(wheel, index)
+                body = await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename))
             except (_NoRanges, ArchiveError):
                 path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
                 return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
@@ -97,8 +108,29 @@ class Ladder:
             )
         return answer.body
 
-    async def _by_ranges(self, wheel: WheelFile, index: Index | None) -> bytes:
-        """METADATA through the archive's last bytes, where its directory is, and the member; mostly two requests."""
+    async def about(self, bundle: WheelFile, index: Index | None) -> About:
+        """What a bundle says of itself."""
+        from gpuenv.index.about import AboutBundle, about_file  # who meets no bundle does without zstd
+
+        held = self._cache.bundles.load(bundle.sha256) if bundle.sha256 else None
+        if held is not None:
+            return held
+        local = self._local(bundle)
+        if local is None:
+            try:
+                found = await self._by_ranges(bundle, index, lambda file: AboutBundle(file, bundle.filename))
+            except _NoRanges:
+                local = await self._downloads.whole(bundle.url, bundle.filename, index, sha256=bundle.sha256)
+        if local is not None:
+            found = await asyncio.to_thread(about_file, local, bundle.filename)
+        if bundle.sha256:
+            self._cache.bundles.save(bundle.sha256, found)
+        return found
+
+    async def _by_ranges(
+        self, wheel: WheelFile, index: Index | None, inside: "Callable[[SparseFile], _Part[T_co]]"
+    ) -> "T_co":
+        """What is found through the archive's last bytes, where its directory is; mostly two requests."""
         # the last bytes of a file of unknown size are a kind of range that fewer servers know
         last = f"bytes=-{TAIL}" if not wheel.size else f"bytes={max(0, wheel.size - TAIL)}-{wheel.size - 1}"
         answer = await self._range(wheel.url, index, last)
@@ -109,7 +141,7 @@ class Ladder:
             self._cache.sizes.save(wheel.sha256, total)
         file = SparseFile(total)
         file.add(start, answer.body)
-        member = metadata_in(file, wheel.filename)
+        member = inside(file)
         while True:
             try:
                 return member.read()

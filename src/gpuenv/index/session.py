@@ -18,7 +18,7 @@ from gpuenv.index.ladder import Ladder
 from gpuenv.index.pages import Pages
 from gpuenv.index.provides import Provides
 from gpuenv.index.simple import split_wheel
-from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.distribution import About, Metadata, Page, WheelFile
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.manifest import Index
 from gpuenv.model.providers import ProviderTable
@@ -93,6 +93,10 @@ class Session:
     async def native(self, wheel: WheelFile, index: Index | None) -> NativeFacts | None:
         """See IndexClient.native."""
         return await self._once(("native", wheel.key, wheel.url), lambda: self._ladder.native(wheel, index))
+
+    async def about(self, bundle: WheelFile, index: Index | None) -> About:
+        """See IndexClient.about."""
+        return await self._once(("about", bundle.key, bundle.url), lambda: self._ladder.about(bundle, index))
 
     async def direct(self, url: str, index: Index | None) -> WheelFile:
         """See IndexClient.direct."""

@@ -99,6 +99,17 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     extras: tuple[str, ...]
 
 
+class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a bundle says of itself.
+
+    facts: without a digest; None where it says nothing that is read here. origin: the sha256 of the wheel that it was,
+    if the same files are installed from either.
+    """
+
+    facts: NativeFacts | None
+    origin: str | None
+
+
 class Catalog(msgspec.Struct, frozen=True):
     """Everything that a solve for one target may look at; it grows between solves, never during one.
 

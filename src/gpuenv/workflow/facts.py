@@ -1,9 +1,10 @@
-"""What is known of an artifact's binaries, wherever it is known: kept from before, published, or read now."""
+"""What is known of an artifact's binaries, wherever it is known: kept from before, published, stated, or read now."""
 
 import contextlib
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import WheelFile
@@ -14,9 +15,10 @@ from gpuenv.workflow.published import PublishedFacts
 
 if TYPE_CHECKING:
     from gpuenv.archive.tree import Tree
+    from gpuenv.index import IndexClient
     from gpuenv.model.manifest import Index
 
-__all__ = ["FactsCache", "WheelFacts", "read_tree", "sha256_of"]
+__all__ = ["FactsCache", "OfferedFacts", "WheelFacts", "read_tree", "sha256_of"]
 
 
 class FactsCache:
@@ -51,26 +53,63 @@ class FactsCache:
         return self._folder / sha256[:2] / f"{sha256}.json"
 
 
+class OfferedFacts:
+    """Facts that indexes offer beside their files, by digest and server: nobody speaks for another one's files."""
+
+    def __init__(self, cache: Path) -> None:
+        self._facts = FactsCache(cache / "offered", stated=True)
+
+    def get(self, sha256: str, url: str) -> NativeFacts | None:
+        """What the server behind a file's URL said of it."""
+        return self._facts.get(_key(sha256, url))
+
+    def put(self, sha256: str, url: str, facts: NativeFacts) -> None:
+        """Keep what it says."""
+        self._facts.put(_key(sha256, url), facts)
+
+
+def _key(sha256: str, url: str) -> str:
+    server = urlsplit(url).netloc.rpartition("@")[2]
+    return hashlib.sha256(f"{sha256} {server}".encode()).hexdigest()
+
+
 class WheelFacts:
-    """The native facts of wheels that an index offers, for a solve: known ones at once, others by reading the wheel."""
+    """The native facts of wheels that an index offers, for a solve.
+
+    Known ones at once, then those that the index or a bundle states, others by reading the wheel.
+    """
 
     def __init__(self, project: Project) -> None:
         self._project = project
         self._kept = FactsCache(project.cache)
+        self._offered = OfferedFacts(project.cache)
         self._stated = FactsCache(project.cache, stated=True)
         self._published = PublishedFacts()
 
     def known(self, wheel: WheelFile) -> NativeFacts | None:
-        """What is known without reading the wheel."""
-        if wheel.sha256 is None:
+        """What is known without asking anybody."""
+        digest = wheel.sha256
+        if digest is None:
             return None
-        published = self._published.get(distribution_of(wheel.filename), wheel.sha256)
+        published = self._published.get(distribution_of(wheel.filename), digest)
         if published is not None:
             return published
-        kept, stated = self._kept.get(wheel.sha256), self._stated.get(wheel.sha256)
+        kept, offered, stated = self._kept.get(digest), self._offered.get(digest, wheel.url), self._stated.get(digest)
+        # what a lock relies on from now on: sync compares with that
         if kept is not None and stated is not None and kept.objects != stated.objects:
-            self._stated.put(wheel.sha256, kept)  # what a lock relies on from now on: sync compares with that
-        return kept or stated
+            self._stated.put(digest, kept)
+        if kept is not None and offered is not None and kept.objects != offered.objects:
+            self._offered.put(digest, wheel.url, kept)
+        return kept or offered or stated
+
+    async def said(self, wheel: WheelFile, index: "Index | None", client: "IndexClient") -> NativeFacts | None:
+        """What the index says of the wheel's binaries, or a bundle of its own; nobody compared it with them."""
+        found = await client.native(wheel, index)
+        if found is not None and wheel.sha256 is not None:
+            self._offered.put(wheel.sha256, wheel.url, found)
+        elif wheel.is_bundle:
+            found = (await client.about(wheel, index)).facts
+        return found
 
     def learnt(self, wheel: WheelFile) -> Learnt:
         """How the facts of a wheel that a lock relies on are known: published ones count before all others."""

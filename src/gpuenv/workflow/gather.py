@@ -112,11 +112,13 @@ class Gatherer:
         return found
 
     async def facts(self, wheel: WheelFile, index: str | None, *, read: bool) -> bool:
-        """The native facts of a wheel, if they are known or may be read; are they in the catalog now?"""
+        """The native facts of a wheel, if they are known, stated or may be read; are they in the catalog now?"""
         if wheel.key not in self._known.facts:
-            found = self._facts.known(wheel)
+            found, route = self._facts.known(wheel), self._routes.by_name.get(index or "")
+            if found is None:
+                found = await self._facts.said(wheel, route, self._client)
             if found is None and read:
-                found = await asyncio.to_thread(self._facts.read, wheel, self._routes.by_name.get(index or ""))
+                found = await asyncio.to_thread(self._facts.read, wheel, route)
             if found is None:
                 return False
             self._known.facts[wheel.key] = found
