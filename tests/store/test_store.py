@@ -148,7 +148,7 @@ INFO = "demo-1.0.dist-info"
         ({"extra.py": b""}, "RECORD does not list 'extra.py'"),
         ({f"{INFO}/WHEEL": None}, "it has no demo-1.0.dist-info/WHEEL"),
         ({f"{INFO}/RECORD": None}, "it has no demo-1.0.dist-info/RECORD"),
-        ({f"{INFO}/WHEEL": b"Wheel-Version: 2.0\n"}, "Wheel-Version '2.0' is not known"),
+        ({f"{INFO}/WHEEL": b"Wheel-Version: 3.0\n"}, "Wheel-Version '3.0' is not known"),
         ({f"{INFO}/METADATA": b"Name: other\nVersion: 1.0\n"}, "METADATA says other 1.0"),
         ({f"{INFO}/METADATA": b"Name: demo\nVersion: 1.1\n"}, "METADATA says demo 1.1"),
         ({f"{INFO}/METADATA": b"\xff"}, "METADATA is not UTF-8"),
@@ -267,7 +267,7 @@ def test_a_vanished_object_is_not_found(tmp_path: Path) -> None:
     stored = ingest(store, demo(tmp_path))
     facts = store.path(stored) / "facts.msgpack"
     facts.chmod(0o644)
-    facts.write_bytes(facts.read_bytes().replace(b"\x9e\x01", b"\x9e\x02", 1))
+    facts.write_bytes(facts.read_bytes().replace(b"\x9e\x01", b"\x9e\x03", 1))
     assert store.find(DIGEST) is None
     for directory in [store.path(stored), *store.path(stored).rglob("*")]:
         if directory.is_dir():

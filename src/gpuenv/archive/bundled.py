@@ -22,7 +22,7 @@ from gpuenv.archive.packed import most_unpacked
 from gpuenv.archive.ranges import SparseFile
 from gpuenv.archive.source import FileSource, Read, Source
 from gpuenv.archive.tar import BLOCK, StreamCursor, read_entries
-from gpuenv.archive.unpacking import Placed, Unpacked, make_folders, write_file
+from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, make_folders, write_file
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import decompress_chunks
 from gpuenv.errors import ArchiveError
@@ -32,13 +32,6 @@ __all__ = ["CONTENTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink
 CONTENTS, NATIVE = "bundle.json", "native.json"
 
 _MOST_FACTS = 256 << 20  # bytes that the first frame may unpack to
-
-
-class SymbolicLink(NamedTuple):
-    """A link of a bundle. target: relative to the folder of `path`, inside the bundle."""
-
-    path: str
-    target: str
 
 
 class Bundled(NamedTuple):
@@ -105,7 +98,7 @@ class Bundle:
     ) -> None:
         self._source.close()
 
-    def read(self, member: Bundled) -> bytes:
+    def read(self, member: Archived) -> bytes:
         """The content of a file of the `.dist-info`."""
         try:
             data = self._facts[member.name]

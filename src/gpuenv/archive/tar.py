@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     path: str
     size: int
     target: str
+    executable: bool = False
 
 
 class Cursor(Protocol):
@@ -174,7 +175,7 @@ def _entry(block: bytes, kind: bytes, extensions: dict[str, str], size: int) -> 
     if kind in _FILES and not name.endswith("/"):
         if not path:
             raise Refused("it has a file without a name")
-        return Entry("file", path, size, "")
+        return Entry("file", path, size, "", bool(_number(fields[1]) & 0o111))
     if kind not in (_HARD, _SYMBOLIC, _FOLDER) and kind not in _FILES:
         raise Refused(f"entry {name!r} is of a kind that is not read here ({kind!r})")
     if size:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-__all__ = ["Archived", "Placed", "Unpacked", "make_folders", "write_file"]
+__all__ = ["Archived", "Placed", "SymbolicLink", "Unpacked", "make_folders", "write_file"]
 
 
 class Archived(Protocol):
@@ -24,6 +24,13 @@ class Archived(Protocol):
     @property
     def executable(self) -> bool:
         """May it be run?"""
+
+
+class SymbolicLink(NamedTuple):
+    """A link of an archive. target: relative to the folder of `path`."""
+
+    path: str
+    target: str
 
 
 class Placed(NamedTuple):

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 
 from gpuenv.archive.inflate import CHUNK, crc32, inflate, inflate_chunks
+from gpuenv.archive.names import TARGET_LIMIT, check_target
 from gpuenv.archive.source import reader
-from gpuenv.archive.unpacking import Placed, Unpacked, make_folders, write_file
+from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, make_folders, write_file
 from gpuenv.archive.zipcheck import Member, Refused, read_members
 from gpuenv.errors import ArchiveError
 
@@ -20,19 +21,19 @@ _BATCH = 64
 _WORTH_THREADS = 32 << 20  # bytes
 
 
-def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux") -> "WheelArchive":
+def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux", links: bool = False) -> "WheelArchive":
     """Open and check a wheel; raises ArchiveError where it is damaged or tries something it must not.
 
     case_sensitive: names that differ only in case are two files; where they are not, such an archive is refused.
+    links: entries may be symbolic links, which other installers write as files with their text.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ArchiveError(f"{path.name} cannot be opened: {error.strerror}") from error
     try:
-        return WheelArchive(
-            path.name, fd, read_members(reader(fd), os.fstat(fd).st_size, case_sensitive=case_sensitive)
-        )
+        size = os.fstat(fd).st_size
+        return WheelArchive(path.name, fd, read_members(reader(fd), size, case_sensitive=case_sensitive, links=links))
     except Refused as refused:
         os.close(fd)
         raise ArchiveError(f"{path.name} is refused: {refused}") from refused
@@ -42,13 +43,17 @@ def open_wheel(path: Path, *, case_sensitive: bool = sys.platform == "linux") ->
 
 
 class WheelArchive:
-    """A checked wheel, open for reading. Use it as a context manager."""
+    """A checked wheel, open for reading. Use it as a context manager.
 
-    def __init__(self, name: str, fd: int, members: tuple[Member, ...]) -> None:
+    members: its files. links: its entries that are symbolic links, wherever they lead.
+    """
+
+    def __init__(self, name: str, fd: int, entries: tuple[Member, ...]) -> None:
         self.name = name
-        self.members = members
-        self._named = {member.name: member for member in members}
+        self.members = tuple(entry for entry in entries if not entry.link)
+        self._named = {entry.name: entry for entry in entries}
         self._fd = fd
+        self.links = tuple(self._link(entry) for entry in entries if entry.link)
 
     def __enter__(self) -> "WheelArchive":
         return self
@@ -58,8 +63,19 @@ class WheelArchive:
     ) -> None:
         os.close(self._fd)
 
-    def read(self, member: Member) -> bytes:
+    def _link(self, entry: Member) -> SymbolicLink:
+        if entry.size > TARGET_LIMIT:
+            raise Refused(f"entry {entry.name!r} is a link to a path that is too long")
+        try:
+            target = self.read(entry).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused(f"entry {entry.name!r} is a link to a path that is no text") from None
+        check_target(entry.name, target)
+        return SymbolicLink(entry.name, target)
+
+    def read(self, member: Archived) -> bytes:
         """The content of one member, for metadata files: at most 64 MiB."""
+        member = self._named[member.name]
         if member.size > MAX_READ:
             raise self._refused(member, f"has {member.size} bytes, more than such a file may have")
         data = self._whole(member)

@@ -9,18 +9,21 @@ import msgspec
 
 __all__ = [
     "FORMAT",
+    "FORMAT_WITH_LINKS",
     "SITE_PACKAGES",
     "Directory",
     "EntryPoint",
     "Reach",
     "StoredFile",
+    "StoredLink",
     "StoredObject",
     "decode_listing",
     "decode_object",
     "encode",
 ]
 
-FORMAT = 1
+# Objects with links have a format of their own: a version that knows none must not make views without them.
+FORMAT, FORMAT_WITH_LINKS = 1, 2
 SITE_PACKAGES = "site-packages"
 
 
@@ -38,16 +41,24 @@ class StoredFile(msgspec.Struct, frozen=True, array_like=True):
     solid: bool = False
 
 
+class StoredLink(msgspec.Struct, frozen=True, array_like=True):
+    """A symbolic link by its name in its directory. target: its text, relative to that directory."""
+
+    name: str
+    target: str
+
+
 class Directory(msgspec.Struct, frozen=True, array_like=True):
     """A directory of an object, with its sorted content. path: relative to the object, "" for its root."""
 
     path: str
     directories: tuple[str, ...]
     files: tuple[StoredFile, ...]
+    links: tuple[StoredLink, ...] = ()
 
 
 class Reach(msgspec.Struct, frozen=True, array_like=True):
-    """Binaries in `directory` look for libraries in `wanted`, which lies elsewhere.
+    """Binaries in `directory` look for libraries in `wanted`, which lies elsewhere, or links lead there.
 
     Both are relative to the object. inside: `wanted` is a directory of this object and of the same
     scheme, which a view keeps at the same distance.
@@ -72,8 +83,8 @@ class StoredObject(msgspec.Struct, frozen=True, array_like=True, dict=True):
     key: `<hash of the tree>-<name>-<version>`; name normalised, version canonical. dist_info: the name of its
     `.dist-info` directory. tags: the Tag lines of WHEEL. size: bytes of all files; count: how many.
     directories: the upper part of the tree, down to where a view may link whole directories; the rest is in the
-    object's listing. reaches: where its ELF files' `$ORIGIN` paths leave their own directory. unlike: files of the
-    wheel whose bytes are not what its RECORD says.
+    object's listing. reaches: where its ELF files' `$ORIGIN` paths, and its links, leave their own directory. unlike:
+    files of the wheel whose bytes are not what its RECORD says.
     """
 
     format: int
@@ -108,7 +119,7 @@ def decode_object(data: bytes) -> StoredObject | None:
         found = msgspec.msgpack.decode(data, type=StoredObject)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return found if found.format == FORMAT else None
+    return found if found.format in (FORMAT, FORMAT_WITH_LINKS) else None
 
 
 def decode_listing(data: bytes) -> tuple[Directory, ...] | None:

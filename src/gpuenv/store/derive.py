@@ -26,8 +26,8 @@ from gpuenv.store.marks import is_damaged, mark, unmark
 from gpuenv.store.restate import restate
 from gpuenv.store.store import OriginPaths, Store
 from gpuenv.store.survey import digest_of
-from gpuenv.store.tree import TreeFile, tree_hash
-from gpuenv.store.unpack import MTIME, close_directories, write_facts
+from gpuenv.store.tree import TreeFile, links_in, tree_hash
+from gpuenv.store.unpack import MTIME, close_directories, make_links, write_facts
 
 __all__ = ["Patch", "Recipe", "dead_names", "derive", "find_derived", "own_bytes", "recipes"]
 
@@ -175,6 +175,8 @@ class _Making(NamedTuple):
                 _link(source / path, target / path)
             else:  # a hard link would be a change in the base
                 shutil.copy2(source / path, target / path)
+        links = list(links_in(listing))
+        make_links(target, links)
         # not before all are there: a binary is looked at among its neighbours
         for path, entries in self.recipe.entries.items():
             if path not in files:
@@ -184,7 +186,7 @@ class _Making(NamedTuple):
             os.utime(target / path, (MTIME, MTIME))
         made = [self._file(target, path, file) for path, file in files.items()]
         name, version = self.original.name, self.original.version
-        right = restate(target, made, f"{tree_hash(made)}-{name}-{version}")
+        right = restate(target, made, links, f"{tree_hash(made, links)}-{name}-{version}")
         if right is None:
             raise self._damaged("what it says of itself cannot be read")
         write_facts(target, *right)

@@ -9,7 +9,7 @@ from gpuenv.archive.staging import remove_tree
 from gpuenv.model.holdings import Damage
 from gpuenv.store.restate import restate
 from gpuenv.store.survey import digest_of, survey
-from gpuenv.store.tree import TreeFile
+from gpuenv.store.tree import TreeFile, TreeLink
 from gpuenv.store.unpack import write_facts
 from gpuenv.store.verify import OWN
 
@@ -28,7 +28,7 @@ def mend(root: Path, damaged: Iterable[Damage], *, origin_paths: Callable[[Path]
             with _writable(path.parent):
                 remove_tree(path)
     if any(one.kind in ("facts", "listing") for one in found):
-        right = restate(root, _files(root, origin_paths), root.name)
+        right = restate(root, *_tree(root, origin_paths), root.name)
         if right is not None:
             with _writable(root):
                 for name in OWN:
@@ -49,12 +49,14 @@ def _writable(directory: Path) -> Iterator[None]:
         directory.chmod(before.st_mode & 0o7777)
 
 
-def _files(root: Path, origin_paths: Callable[[Path], Sequence[str]]) -> list[TreeFile]:
-    """The object's files as they are."""
-    files = []
+def _tree(root: Path, origin_paths: Callable[[Path], Sequence[str]]) -> tuple[list[TreeFile], list[TreeLink]]:
+    """The object's files and links as they are."""
+    files, links = [], []
     for path, found in survey(root).entries.items():
         if found.kind == "file" and path not in OWN:
             sha256, _ = digest_of(f"{root}/{path}", lambda _: None)
             origins = tuple(origin_paths(root / path))
             files.append(TreeFile(path, found.size, sha256, bool(found.mode & 0o100), origins))
-    return files
+        elif found.kind == "link":
+            links.append(TreeLink(path, found.target))
+    return files, links

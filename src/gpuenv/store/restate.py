@@ -7,14 +7,16 @@ from pathlib import Path
 from gpuenv.model.stored import SITE_PACKAGES, Directory, StoredObject
 from gpuenv.store.entrypoints import BadName, parse_entry_points
 from gpuenv.store.layout import Recorded, is_bytecode, place_of, read_record, read_tags
-from gpuenv.store.tree import TreeFile
+from gpuenv.store.tree import TreeFile, TreeLink
 from gpuenv.store.unpack import state
 
 __all__ = ["restate"]
 
 
-def restate(root: Path, files: Sequence[TreeFile], key: str) -> tuple[StoredObject, tuple[Directory, ...]] | None:
-    """Facts and listing of the object `key` at `root`, whose files these are; None if they are not what makes `key`.
+def restate(
+    root: Path, files: Sequence[TreeFile], links: Sequence[TreeLink], key: str
+) -> tuple[StoredObject, tuple[Directory, ...]] | None:
+    """Facts and listing of the object `key` at `root`, that consists of these; None if that is not what makes `key`.
 
     Facts are a function of the tree alone: what `unpack_object` wrote beside these files was the same.
     """
@@ -32,19 +34,20 @@ def restate(root: Path, files: Sequence[TreeFile], key: str) -> tuple[StoredObje
         console, gui = parse_entry_points(points.read_text("utf-8")) if points.is_file() else ((), ())
         record = read_record((folder / "RECORD").read_bytes().decode())
         unlike = tuple(sorted(_unlike(root, by_path, record, name, version)))
+        stored, directories = state(
+            files,
+            links,
+            name=name,
+            version=version,
+            dist_info=infos[0],
+            purelib=purelib,
+            tags=tags,
+            console=console,
+            gui=gui,
+            unlike=unlike,
+        )
     except (BadName, OSError, UnicodeDecodeError):
         return None
-    stored, directories = state(
-        files,
-        name=name,
-        version=version,
-        dist_info=infos[0],
-        purelib=purelib,
-        tags=tags,
-        console=console,
-        gui=gui,
-        unlike=unlike,
-    )
     return (stored, directories) if stored.key == key else None
 
 
@@ -56,6 +59,8 @@ def _unlike(
         if said is None or path.endswith("/") or is_bytecode(path):
             continue
         place = place_of(path, name, version)
+        if place not in by_path:  # a link, or an archive that was expanded
+            continue
         if said.digest != _digest(root / place, by_path[place], said.algorithm):
             yield path
 

@@ -130,7 +130,7 @@ class Store:
         self, wheel: Path, *, sha256: str, name: str, version: str, origin_paths: OriginPaths
     ) -> Iterator[Staged]:
         """Like `ingest` up to the moment of becoming visible: several staged wheels share one costly `publish`."""
-        from gpuenv.archive.wheel import open_wheel  # what only a new object needs is imported for it alone
+        from gpuenv.archive.artifact import open_artifact  # what only a new object needs is imported for it alone
         from gpuenv.store.unpack import unpack_object
 
         with self._reported(f"cannot unpack {wheel.name}"):
@@ -139,7 +139,7 @@ class Store:
                 sweep(self.root / "tmp")
             self.objects.mkdir(parents=True, exist_ok=True)
             (self.root / "trash").mkdir(exist_ok=True)  # gc could not make it on a full disk
-            with staging(self.root / "tmp") as directory, open_wheel(wheel) as archive:
+            with staging(self.root / "tmp") as directory, open_artifact(wheel) as archive:
                 target = directory / "object"
                 target.mkdir()
                 stored = unpack_object(archive, target, name=name, version=version, origin_paths=origin_paths)

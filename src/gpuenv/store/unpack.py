@@ -1,47 +1,63 @@
-"""From a wheel to the tree of an object: unpack, check against RECORD, look into binaries, write the facts."""
+"""From a wheel or bundle to an object's tree: unpack, check against RECORD, look into binaries, write the facts."""
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from gpuenv.archive.artifact import Artifact
 from gpuenv.archive.unpacking import Placed, Unpacked
-from gpuenv.archive.wheel import WheelArchive
 from gpuenv.errors import ArchiveError
-from gpuenv.model.stored import FORMAT, Directory, EntryPoint, StoredObject, encode
+from gpuenv.model.stored import FORMAT, FORMAT_WITH_LINKS, Directory, EntryPoint, StoredObject, encode
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
+from gpuenv.store.devel import expand
+from gpuenv.store.entrypoints import BadName
 from gpuenv.store.layout import Recorded, WheelLayout, read_layout
-from gpuenv.store.tree import TreeFile, directories_of, reaches_of, shallow_part, tree_hash
+from gpuenv.store.linked import leads_of
+from gpuenv.store.tree import TreeFile, TreeLink, directories_of, reaches_of, shallow_part, tree_hash
 
-__all__ = ["MTIME", "close_directories", "state", "unpack_object", "write_facts"]
+__all__ = ["MTIME", "close_directories", "make_links", "state", "unpack_object", "write_facts"]
 
 MTIME = 315619200  # 1980-01-02, UTC: ZIP files cannot say anything before 1980-01-01 in any time zone
 _ELF = b"\x7fELF"
 
 
 def unpack_object(
-    archive: WheelArchive,
+    archive: Artifact,
     root: Path,
     *,
     name: str,
     version: str,
     origin_paths: Callable[[Path], Sequence[str]],
 ) -> StoredObject:
-    """Fill the empty directory `root` with the wheel's files by scheme, and its facts; return the facts."""
+    """Fill the empty directory `root` with the wheel's files and links by scheme, and its facts; return the facts."""
     layout = read_layout(archive, name=name, version=version)
     unpacked = archive.unpack(root, layout.places, mtime=MTIME)
+    unlike = _unlike_record(root, layout, unpacked)
+    written = [(place, one) for place, one in zip(layout.places, unpacked, strict=True) if place not in layout.expanded]
+    links = list(layout.links)
+    for place in layout.expanded:
+        more, linked = expand(archive.name, root, place.path, mtime=MTIME)
+        written += more
+        links += linked
+    try:
+        leads_of((place.path for place, _ in written), links)
+    except BadName as error:
+        raise ArchiveError(f"{archive.name} is refused: {error}") from error
     files = tuple(
         TreeFile(
             place.path,
             place.member.size,
-            written.sha256,
+            one.sha256,
             place.executable,
-            tuple(origin_paths(root / place.path)) if written.head == _ELF else (),
+            tuple(origin_paths(root / place.path)) if one.head == _ELF else (),
         )
-        for place, written in zip(layout.places, unpacked, strict=True)
+        for place, one in written
     )
+    make_links(root, links)
     stored, directories = state(
         files,
+        links,
         name=normal_name(name),
         version=_canonical(version),
         dist_info=layout.dist_info,
@@ -49,15 +65,25 @@ def unpack_object(
         tags=layout.tags,
         console=layout.console,
         gui=layout.gui,
-        unlike=_unlike_record(root, layout, unpacked),
+        unlike=unlike,
     )
     write_facts(root, stored, directories)
     close_directories(str(root), [directory.path for directory in directories], files)
     return stored
 
 
+def make_links(root: Path, links: Iterable[TreeLink]) -> None:
+    """Make symbolic links, after all files: nothing is ever written through one. Their directories are made, too."""
+    for link in links:
+        path = root / link.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(link.target)
+        os.utime(path, (MTIME, MTIME), follow_symlinks=False)
+
+
 def state(
     files: Sequence[TreeFile],
+    links: Sequence[TreeLink],
     *,
     name: str,
     version: str,
@@ -68,11 +94,12 @@ def state(
     gui: tuple[EntryPoint, ...],
     unlike: tuple[str, ...],
 ) -> tuple[StoredObject, tuple[Directory, ...]]:
-    """The facts and the listing of a tree; name normalised, version canonical."""
-    directories, reaches = directories_of(files), reaches_of(files)
+    """The facts and the listing of a tree; name normalised, version canonical. Raises BadName for a bad link."""
+    leads = leads_of((file.path for file in files), links)
+    directories, reaches = directories_of(files, links), reaches_of(files, leads)
     stored = StoredObject(
-        format=FORMAT,
-        key=f"{tree_hash(files)}-{name}-{version}",
+        format=FORMAT_WITH_LINKS if links else FORMAT,
+        key=f"{tree_hash(files, links)}-{name}-{version}",
         name=name,
         version=version,
         dist_info=dist_info,
@@ -110,7 +137,7 @@ def _unlike_record(root: Path, layout: WheelLayout, unpacked: Sequence[Unpacked]
     """
     found = []
     for place, written in zip(layout.places, unpacked, strict=True):
-        said = layout.recorded.get(place.path)
+        said = layout.recorded.get(place.path) if place not in layout.expanded else None
         if said is not None and said.digest != _digest(root, place, said, written):
             found.append(place.member.name)
     return tuple(sorted(found))

@@ -15,7 +15,7 @@ from gpuenv.model.stored import Directory, StoredFile, decode_listing, decode_ob
 from gpuenv.store.bytecode import is_list, read_list
 from gpuenv.store.restate import restate
 from gpuenv.store.survey import CACHE, Found, Survey, digest_of, survey
-from gpuenv.store.tree import TreeFile, tree_hash
+from gpuenv.store.tree import TreeFile, TreeLink, links_in, tree_hash
 
 __all__ = ["IN_PLACE", "check_object"]
 
@@ -25,6 +25,7 @@ OWN = ("facts.msgpack", "listing.msgpack")
 IN_PLACE = frozenset({"mode", "added", "bytecode", "facts", "listing"})
 _ELF = b"\x7fELF"
 _HEADER = 16  # bytes: magic, flags, then time and size of the source, or its hash (PEP 552)
+_Tree = tuple[list[TreeFile], list[TreeLink]]
 _TAGGED = re.compile(r"(?P<module>[^/]+?)\.[a-z]+-?\d+t?(\.opt-\w+)?\.pyc\Z")
 
 
@@ -68,8 +69,8 @@ class _Check:
             self._say(path, f"cannot be read: {error.strerror}", "mode", 0o555)
             return Checked(self._root.name, tuple(self._damaged))
         listing = self._listing()
-        files = self._unlisted(seen) if listing is None else self._listed(seen, listing)
-        self._facts(seen, files, listing)
+        tree = self._unlisted(seen) if listing is None else self._listed(seen, listing)
+        self._facts(seen, tree, listing)
         dropped, left = self._bytecode(seen, drop=drop)
         return Checked(self._root.name, tuple(self._damaged), len(seen.entries), self._bytes, dropped, left)
 
@@ -88,13 +89,14 @@ class _Check:
             found = decode_listing((self._root / "listing.msgpack").read_bytes())
         except OSError:
             found = None
-        if found is None or tree_hash(_tree_file(path, file) for path, file in _files(found)) != self._root.name[:32]:
+        if found is None:
             return None
-        return found
+        files = (_tree_file(path, file) for path, file in _files(found))
+        return found if tree_hash(files, links_in(found)) == self._root.name[:32] else None
 
-    def _listed(self, seen: Survey, listing: Iterable[Directory]) -> list[TreeFile] | None:
-        """Compare with the listing; the files, if every one is as it was unpacked."""
-        wanted = dict(_files(listing))
+    def _listed(self, seen: Survey, listing: Iterable[Directory]) -> _Tree | None:
+        """Compare with the listing; files and links, if every one is as it was unpacked."""
+        wanted, links = dict(_files(listing)), list(links_in(listing))
         folders = {directory.path for directory in listing if directory.path}
         missing: dict[str, StoredFile] = {}
         read: list[TreeFile] = []
@@ -104,13 +106,30 @@ class _Check:
                 missing[path] = file
             elif (same := self._compare(path, file, found)) is not None:
                 read.append(same)
+        whole = [self._is_linked(link, seen) for link in links]
         self._folders(seen, folders)
         for name in OWN:
             if name in seen.entries and seen.entries[name].kind == "file":
                 self._check_mode(name, seen.entries[name].mode, 0o444)
-        known = {*wanted, *folders, *OWN, *(_cache_of(path) for path in wanted if path.endswith(".py"))}
+        known = {
+            *wanted,
+            *(link.path for link in links),
+            *folders,
+            *OWN,
+            *(_cache_of(path) for path in wanted if path.endswith(".py")),
+        }
         self._gone_and_new(seen, missing, [path for path in seen.entries if path not in known])
-        return read if len(read) == len(wanted) else None
+        return (read, links) if len(read) == len(wanted) and all(whole) else None
+
+    def _is_linked(self, link: TreeLink, seen: Survey) -> bool:
+        found = seen.entries.get(link.path)
+        if found is not None and (found.kind, found.target) == ("link", link.target):
+            return True
+        if found is not None:
+            self._say(link.path, f"is {_words(found)} instead of a link to {link.target}", "type")
+        elif not _below_a_link(seen, link.path):
+            self._say(link.path, "is missing", "missing")
+        return False
 
     def _compare(self, path: str, file: StoredFile, found: Found) -> TreeFile | None:
         if found.kind != "file":
@@ -176,24 +195,25 @@ class _Check:
                 else:
                     self._say(path, f"is {_words(seen.entries[path])} that is no part of it", "added")
 
-    def _unlisted(self, seen: Survey) -> list[TreeFile] | None:
-        """Without a listing: the files, if together they are those that the object is named by."""
+    def _unlisted(self, seen: Survey) -> _Tree | None:
+        """Without a listing: files and links, if together they are those that the object is named by."""
         files: list[TreeFile] = []
+        links = [TreeLink(path, found.target) for path, found in seen.entries.items() if found.kind == "link"]
         complete = True
         for path, found in seen.entries.items():
             if found.kind == "file" and path not in OWN:
                 one = self._read(path, bool(found.mode & 0o100), found)
                 complete &= one is not None
                 files += [one] if one is not None else []
-            elif found.kind != "directory":
+            elif found.kind not in ("directory", "link"):
                 complete &= path in OWN
-        if complete and tree_hash(files) == self._root.name[:32]:
+        if complete and tree_hash(files, links) == self._root.name[:32]:
             self._say("listing.msgpack", "cannot be read, or lists other files than are here", "listing")
-            return files
+            return files, links
         self._say("listing.msgpack", "cannot be read, and the files are not those of the object's name", "content")
         return None
 
-    def _facts(self, seen: Survey, files: list[TreeFile] | None, listing: tuple[Directory, ...] | None) -> None:
+    def _facts(self, seen: Survey, tree: _Tree | None, listing: tuple[Directory, ...] | None) -> None:
         """Facts, and what the name does not cover of the listing, follow from the files."""
         try:
             facts = decode_object((self._root / "facts.msgpack").read_bytes())
@@ -203,9 +223,9 @@ class _Check:
             facts = None
         if facts is None or facts.key != self._root.name:
             self._say("facts.msgpack", "cannot be read, or is about another object", "facts")
-        if files is None:
+        if tree is None:
             return
-        right = restate(self._root, files, self._root.name)
+        right = restate(self._root, *tree, self._root.name)
         if right is None:
             self._say("", "says itself that it is another distribution", "name")
             return
@@ -260,6 +280,9 @@ class _Check:
         if module is None:
             return "is bytecode of no module that is here"
         try:
+            if module.kind == "link":
+                leads = os.stat(f"{self._root}/{source}")  # noqa: PTH116
+                module = module._replace(mtime=int(leads.st_mtime), size=leads.st_size)
             with open(f"{self._root}/{path}", "rb") as file:  # noqa: PTH123 - thousands of them
                 header = file.read(_HEADER)
         except OSError:
