@@ -116,3 +116,17 @@ def test_progress_tells_every_byte(tmp_path: Path) -> None:
     told: list[int] = []
     repacked = repack(wheel(tmp_path), io.BytesIO().write, sha256="0" * 64, progress=told.append)
     assert sum(told) == repacked.files > 0
+
+
+def test_links_of_a_wheel_stay_links(tmp_path: Path) -> None:
+    """Entries of a ZIP that are symbolic links are links of the bundle, and no files; they are no restored ones."""
+    made = wheel(tmp_path)
+    entry = zipfile.ZipInfo("demo/lib/link.so", (1980, 1, 1, 0, 0, 0))
+    entry.create_system, entry.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(made, "a") as archive:
+        archive.writestr(entry, "libdemo.so")
+    path = make_bundle(made)
+    with open_bundle(path) as bundle:
+        assert bundle.links == (SymbolicLink("demo/lib/link.so", "libdemo.so"),)
+        assert "links" not in bundle.origin
+        assert "demo/lib/link.so" not in {member.name for member in bundle.members}

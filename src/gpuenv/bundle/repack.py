@@ -20,7 +20,10 @@ _LIBRARY = re.compile(r"(.+\.so)((?:\.[0-9A-Za-z_]+)*)")
 
 
 class Repacked(NamedTuple):
-    """What a bundle came to. files: unpacked bytes of all. links: those that stand for files of the wheel now."""
+    """What a bundle came to. files: unpacked bytes of all. links: those that stand for files of the wheel now.
+
+    Links that the wheel had itself are not among them.
+    """
 
     files: int
     links: tuple[SymbolicLink, ...]
@@ -48,7 +51,7 @@ def repack(
     links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, from several threads.
     Raises ArchiveError where the wheel is damaged.
     """
-    with open_wheel(wheel) as archive:
+    with open_wheel(wheel, links=True) as archive:
         links = tuple(_links(archive)) if restore_links else ()
         linked = {link.path for link in links}
         kept = [member for member in archive.members if member.name not in linked]
@@ -58,7 +61,7 @@ def repack(
             write,
             _dist_info(archive),
             [Content(one.name, one.size, one.executable, partial(_told, archive, one, progress)) for one in kept],
-            links,
+            (*archive.links, *links),
             origin=origin,
             native=encode_facts(bundled_facts(facts, links, size)) if facts is not None else None,
             best=best,
@@ -72,12 +75,13 @@ def bundled_facts(facts: NativeFacts, links: Sequence[SymbolicLink], size: int) 
     No digest is in them, for no file holds its own.
     """
     linked = {link.path for link in links}
-    leading = [*((one.path, one.target) for one in facts.symlinks), *links]
+    before = (Symlink(one.path, one.target, "LINKS" if one.source == "LINKS" else "tar") for one in facts.symlinks)
+    symlinks = (*before, *(Symlink(link.path, link.target, "tar") for link in links))
     return NativeFacts(
         None,
         size,
         objects=tuple(one for one in facts.objects if one.path not in linked),
-        symlinks=tuple(Symlink(path, target, "tar") for path, target in sorted(leading)),
+        symlinks=tuple(sorted(symlinks, key=lambda one: (one.path, one.target))),
         duplicates=tuple(left for group in facts.duplicates if len(left := _left(group, linked)) > 1),
         damaged=tuple(one for one in facts.damaged if one.path not in linked),
     )

@@ -89,7 +89,7 @@ def _entry(path: Path, cache: IndexCache, project: Project) -> Entry:
         with open_bundle(path) as bundle:
             stated = decode_facts(bundle.native) if bundle.native is not None else None
     else:
-        with open_wheel(path):
+        with open_wheel(path, links=True):
             pass
     with path.open("rb") as file:
         metadata = metadata_in(file, path.name).read()

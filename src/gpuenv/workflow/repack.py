@@ -88,7 +88,7 @@ def _source(text: str, to: Kind) -> Path:
 def _bundle(source: Path, path: Path, project: Project, settings: Settings) -> Made:
     digest = sha256_of(source)
     facts = facts_of(source, digest, project)
-    with open_wheel(source) as archive:
+    with open_wheel(source, links=True) as archive:
         total = sum(member.size for member in archive.members)
     label = f"packing {path.name}"
     project.progress.begin(label, total)
