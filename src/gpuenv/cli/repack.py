@@ -27,7 +27,9 @@ def repack(
     ] = False,
     links: Annotated[
         Literal["copy", "LINKS"] | None,
-        typer.Option(help="In a wheel, a link is a copy (default), or a line of LINKS, which gpuenv alone reads yet."),
+        typer.Option(
+            help="In a wheel, a link is a copy (default), or a line of LINKS, which so far gpuenv alone reads."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
 ) -> None:

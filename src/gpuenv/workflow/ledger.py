@@ -7,6 +7,7 @@ folder of the index, the others beside the wheels. A file has two digests while 
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +105,7 @@ def check_free(index: StaticIndex, before: Ledger, folder: Path, output: Path) -
         raise Occupied(
             f"{'a file that is' if len(taken) == 1 else 'files that are'} no work of gpuenv would be replaced",
             causes=taken[:_SHOWN],
-            hints=["move it away, or name another folder: --output DIR"],
+            hints=[f"move {'it' if len(taken) == 1 else 'them'} away: mv {shlex.quote(taken[0])} ELSEWHERE"],
         )
 
 
