@@ -27,9 +27,7 @@ def repack(
     ] = False,
     links: Annotated[
         Literal["copy", "LINKS"] | None,
-        typer.Option(
-            help="In a wheel, a link is a copy (default), or a line of LINKS, which so far gpuenv alone reads."
-        ),
+        typer.Option(help="In a wheel, a link is a copy (default), or a line of LINKS, which only gpuenv reads yet."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
 ) -> None:
