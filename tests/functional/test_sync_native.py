@@ -118,7 +118,7 @@ def test_nothing_is_opened_first_where_paths_lead_there(project: Project) -> Non
     project.write(["consumer"], more=BOUND)
     project.run("sync")
     assert set(project.installed()) == {"consumer", "dep", "base"}
-    assert list(project.site.glob("_gpuenv*")) == []
+    assert list(project.site.glob("_gpuenv_preload*")) == []
     assert project.inside("consume") == "42\n"
 
 

@@ -9,7 +9,7 @@ from gpuenv.archive.names import Refused
 from gpuenv.archive.ranges import SparseFile
 from gpuenv.errors import ArchiveError
 from gpuenv.model.distribution import About
-from gpuenv.model.facts import decode_facts
+from gpuenv.model.facts import decode_facts, own
 from gpuenv.model.version import stem_of
 
 __all__ = ["AboutBundle", "about_bundle", "about_file"]
@@ -24,8 +24,9 @@ def about_file(path: Path, filename: str) -> About:
 
 
 def about_bundle(bundle: Bundle, filename: str) -> About:
-    """What an open bundle of this name says."""
-    return About(decode_facts(bundle.native) if bundle.native is not None else None, _origin(bundle, filename))
+    """What an open bundle of this name says; archives inside a bundle are not looked into, whatever it says of them."""
+    facts = decode_facts(bundle.native) if bundle.native is not None else None
+    return About(own(facts) if facts is not None else None, _origin(bundle, filename))
 
 
 def _origin(bundle: Bundle, filename: str) -> str | None:

@@ -29,11 +29,14 @@ __all__ = [
     "led",
     "moved",
     "natural",
+    "own",
     "with_bytes",
 ]
 
 # Grows when the same bytes yield other facts or another form of them.
 SCHEMA = 2
+
+_WITH_PATHS = ("objects", "symlinks", "damaged")
 
 Vendor = Literal["nvidia", "amd"]
 Kind = Literal["sass", "ptx", "lto", "code-object", "data"]
@@ -184,6 +187,12 @@ def led(found: ObjectFacts, entries: tuple[str, ...]) -> ObjectFacts:
 def moved(found: ObjectFacts, path: str) -> ObjectFacts:
     """The same file at another path."""
     return msgspec.structs.replace(found, path=path)
+
+
+def own(facts: NativeFacts) -> NativeFacts:
+    """The facts of an artifact without those of archives inside it."""
+    kept = {name: tuple(one for one in getattr(facts, name) if "!/" not in one.path) for name in _WITH_PATHS}
+    return msgspec.structs.replace(facts, **kept)
 
 
 def natural(arch: str) -> tuple[tuple[int, ...], str]:

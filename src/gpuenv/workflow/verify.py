@@ -9,7 +9,7 @@ from gpuenv.errors import IntegrityError
 from gpuenv.host.libraries import HostLibrary, find_libraries
 from gpuenv.model.carries import carries, defines
 from gpuenv.model.demand import HostDemand
-from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.facts import NativeFacts, ObjectFacts, own
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
@@ -18,7 +18,7 @@ from gpuenv.model.stored import Directory, decode_listing
 from gpuenv.model.target import Target
 from gpuenv.model.version import is_native
 from gpuenv.view.preload import Installed, modules_of
-from gpuenv.workflow.facts import FactsCache
+from gpuenv.workflow.facts import FactsCache, OfferedFacts
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
@@ -35,10 +35,6 @@ __all__ = [
     "warnings",
 ]
 
-_STEM = 2  # parts of a wheel's name before its tags
-_SITE = "site-packages/"
-_WORKERS = 1  # nothing is inflated: two would take turns, and a tenth longer
-
 
 class NativeReader:
     """The native facts of artifacts as their own bytes state them, each read once and kept by its sha256.
@@ -50,6 +46,7 @@ class NativeReader:
         self._kept = FactsCache(project.cache)
         # an unpacked wheel no longer says which of its folders a file is from
         self._unpacked = FactsCache(project.cache / "unpacked")
+        self._offered = OfferedFacts(project.cache)
         self._stated = FactsCache(project.cache, stated=True)
         self._published = PublishedFacts()
         self._known: dict[str, NativeFacts] = {}
@@ -77,31 +74,22 @@ class NativeReader:
         return self._known[digest]
 
     def _read(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> NativeFacts:
-        from gpuenv.archive.tree import open_tree_from
-        from gpuenv.binaries.artifact import may_matter, read_artifact
-        from gpuenv.binaries.unpacked import CheckedWheel, Unpacked
+        from gpuenv.workflow.reading import read_packed
 
-        with open_tree_from(wheel.name, CheckedWheel.open(wheel)) as tree, Unpacked(unpacked) as folder:
-            if tree.parallel:
-                tree.files = tuple(folder.file(file, _in_object(file.path)) for file in tree.files if may_matter(file))
-            facts = read_artifact(tree, artifact.sha256, workers=_WORKERS)
+        facts, said = read_packed(artifact, wheel, unpacked)
+        if said is not None and (found := difference(said, own(facts), links=True)) is not None:
+            raise IntegrityError(
+                f"{artifact.filename} says what is not true of it",
+                causes=[f"its native.json differs from its binaries: {found}"],
+                hints=["report this file to who published it: it has to be made anew"],
+            )
         self._kept.put(artifact.sha256, facts)
         return facts
 
     def _read_unpacked(self, artifact: LockedArtifact, stored: Path) -> NativeFacts:
-        from gpuenv.archive.tree import open_tree
-        from gpuenv.binaries.artifact import read_artifact
-        from gpuenv.binaries.unpacked import Unpacked
+        from gpuenv.workflow.reading import read_stored
 
-        with open_tree(stored) as tree, Unpacked(stored) as folder:
-            tree.files = tuple(folder.file(file, file.path) for file in tree.files)
-            found = read_artifact(tree, artifact.sha256, workers=_WORKERS)
-        data = "-".join(artifact.filename.split("-")[:_STEM]) + ".data/"
-        objects = sorted(
-            (_moved(one, _in_wheel(one.path, data)) for one in found.objects),
-            key=lambda one: one.path,
-        )
-        facts = NativeFacts(artifact.sha256, artifact.size, objects=tuple(objects), symlinks=())
+        facts = read_stored(artifact, stored)
         self._unpacked.put(artifact.sha256, facts)
         return facts
 
@@ -111,7 +99,7 @@ class NativeReader:
             source = "the table of published facts"
             hints = ["report this file: the table comes with gpuenv"]
         elif artifact.facts == "read":
-            stated = self._stated.get(artifact.sha256)
+            stated = self._offered.get(artifact.sha256, artifact.url) or self._stated.get(artifact.sha256)
             source = "what its index served when it was locked"
             hints = [f"solve again with what the file holds: gpuenv lock --upgrade-package {artifact.name}"]
         else:
@@ -125,39 +113,29 @@ class NativeReader:
             )
 
 
-def _in_object(path: str) -> str:
-    """Where the store has a file of a wheel, below the object."""
-    top, _, rest = path.partition("/")
-    if not top.endswith(".data"):
-        return _SITE + path
-    scheme, _, below = rest.partition("/")
-    return _SITE + below if scheme in ("purelib", "platlib") else rest
-
-
-def _in_wheel(path: str, data: str) -> str:
-    """A path of a stored object as its wheel has it."""
-    return path.removeprefix(_SITE) if path.startswith(_SITE) else data + path
-
-
-def _moved(found: ObjectFacts, path: str) -> ObjectFacts:
-    fields = {name: getattr(found, name) for name in found.__struct_fields__}
-    return ObjectFacts(**{**fields, "path": path})
-
-
-def difference(stated: NativeFacts, found: NativeFacts) -> str | None:
+def difference(stated: NativeFacts, found: NativeFacts, *, links: bool = False) -> str | None:
     """The first thing that binaries hold and was not stated, or the other way round, in words; None if there is none.
 
-    Binaries are matched by where they are installed.
+    Binaries are matched by where they are installed. links: compare symbolic links as well.
     """
     said, is_there = _by_place(stated), _by_place(found)
     for place in sorted(said.keys() | is_there.keys()):
         if place not in is_there:
-            return f"{place} is not in the file"
+            return f"{said[place].path} is not in the file"
         if place not in said:
-            return f"{place} is in the file and not stated"
+            return f"{is_there[place].path} is in the file and not stated"
         if said[place] != is_there[place] and (words := _differing(said[place], is_there[place])):
-            return f"{place} {words}"
-    return None
+            return f"{is_there[place].path} {words}"
+    return _other_link(stated, found) if links else None
+
+
+def _other_link(stated: NativeFacts, found: NativeFacts) -> str | None:
+    said, is_there = ({(link.path, link.target) for link in facts.symlinks} for facts in (stated, found))
+    if not (other := min(said ^ is_there, default=None)):
+        return None
+    return (
+        f"the link {' -> '.join(other)} is {'in the file and not stated' if other in is_there else 'not in the file'}"
+    )
 
 
 def _by_place(facts: NativeFacts) -> dict[str, ObjectFacts]:
