@@ -121,7 +121,8 @@ def _fill(root: Path, plan: ViewPlan) -> None:
     taken = {name: owner for name, (owner, _) in programs.items()}
     generated = launchers(plan.objects, python)
     for placement in [placement for placement in merged.placements if placement.directory == "bin"]:
-        taken |= {file.name: placement.source.stored.name for file in placement.files}
+        names = [*(file.name for file in placement.files), *(link.name for link in placement.links)]
+        taken |= dict.fromkeys(names, placement.source.stored.name)
     for name, (owner, _) in generated.items():
         if taken.get(name, owner) != owner:
             raise two_commands(taken[name], owner, name)
@@ -176,7 +177,8 @@ def _drop(merged: Merged, generated: Mapping[str, object]) -> None:
     for number, placement in enumerate(merged.placements):
         if placement.directory == "bin":
             files = tuple(file for file in placement.files if file.name not in generated)
-            merged.placements[number] = placement._replace(files=files)
+            links = tuple(link for link in placement.links if link.name not in generated)
+            merged.placements[number] = placement._replace(files=files, links=links)
 
 
 def _write_programs(directory: Path, programs: Mapping[str, bytes]) -> None:

@@ -18,7 +18,7 @@ def link_bytecode(view: Path, plan: ViewPlan, known: Callable[[str, str], str | 
     there already stays. Never by symbolic links: bytecode of an object may be dropped at any time.
     """
     count = 0
-    for directory, source, files in merged_tree(plan).placements:
+    for directory, source, files, _ in merged_tree(plan).placements:
         if not directory.startswith(plan.site_packages):
             continue
         caches = [found for file in files if (found := known(source.stored.key, f"{source.path}/{file.name}"))]

@@ -182,7 +182,7 @@ def _by_version(soname: str) -> tuple[tuple[int, ...], str]:
 
 
 class _Entry(NamedTuple):
-    """A header, or a folder of them, in a folder of the view. sha256: of a file, None for folders."""
+    """A header, or a folder of them, in a folder of the view. sha256: of a file, a link's text, None for folders."""
 
     path: str
     owner: str
@@ -216,6 +216,7 @@ def _folders(carried: Iterable[Carried], site_packages: str) -> _Folders:
             else:
                 continue
             files = {file.name: file.sha256 for file in directory.files}
+            files |= {link.name: link.target.encode() for link in directory.links}
             for name, sha256 in (dict.fromkeys(directory.directories) | files).items():
                 if not name.endswith(_NO_HEADERS):
                     found[path].setdefault(name, _Entry(f"{path}/{name}", one.name, sha256))

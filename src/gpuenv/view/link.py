@@ -1,4 +1,4 @@
-"""Writing a merged tree: directories, links into the store, hard links, copies.
+"""Writing a merged tree: directories, links into the store, hard links, copies, and links that objects have.
 
 Links to objects of the view's own store are relative, so that it can move; those to objects elsewhere are absolute.
 Copies share their blocks with the object where the file system can (reflinks).
@@ -47,8 +47,8 @@ def _link(source: Source, depth: int, plan: ViewPlan) -> str:
 
 
 def _place(base: str, placement: Placement, plan: ViewPlan) -> bool:
-    """Put the files of one object's directory into one directory of the view; True if by a symbolic link."""
-    directory, source, files = placement
+    """Put what one object's directory has into one directory of the view; True if by a link to the object."""
+    directory, source, files, links = placement
     target = f"{base}/{directory}/" if directory else f"{base}/"
     origin = f"{plan.place(source.stored.key)}/{source.path}/"
     link = _link(source, directory.count("/") + 1 if directory else 0, plan) + "/"
@@ -63,6 +63,8 @@ def _place(base: str, placement: Placement, plan: ViewPlan) -> bool:
             copy_file(origin + name, target + name)
         else:
             linked |= not _hard_link(origin + name, target + name, link + name, solid=file.solid)
+    for own in links:
+        os.symlink(own.target, target + own.name)  # noqa: PTH211
     return linked
 
 

@@ -1,21 +1,22 @@
 """Several objects as one tree: which directories are real, which are one link, which files conflict. No I/O of its own.
 
-A directory is one link only if a single object owns it and no ELF file below it looks for libraries outside it in a
-place that the link would move: glibc takes $ORIGIN from the path as opened, and the kernel follows `..` from where a
-linked directory really lies.
+A directory is one link only if a single object owns it and no ELF file below it looks for libraries, and no link leads,
+outside it to a place that the link would move: glibc takes $ORIGIN from the path as opened, and the kernel follows `..`
+from where a linked directory really lies. An object's own links keep their text, for a view keeps their distances.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gpuenv.errors import StoreError
-from gpuenv.model.stored import SITE_PACKAGES, Directory, StoredFile, StoredObject
+from gpuenv.model.stored import SITE_PACKAGES, Directory, StoredFile, StoredLink, StoredObject
 
 __all__ = ["FoldedDirectory", "Listing", "Merged", "Placement", "Source", "merge"]
 
 # gpuenv's own, or absent: without RECORD other installers keep their hands off (PEP 627)
 _NOT_LINKED = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"})
 
+_Held = dict[str, tuple["Source", StoredFile | StoredLink]]
 Listing = Callable[[StoredObject, str], Directory | None]
 
 
@@ -27,11 +28,12 @@ class Source(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Files of one object's directory that go to one directory of the view."""
+    """Files and symbolic links of one object's directory that go to one directory of the view."""
 
     directory: str
     source: Source
     files: tuple[StoredFile, ...]
+    links: tuple[StoredLink, ...] = ()
 
 
 class FoldedDirectory(NamedTuple):
@@ -79,7 +81,7 @@ class _Merge:
         """One real directory of the view and everything below it."""
         sources = sources + self.mounts.get(directory, [])
         below: dict[str, list[Source]] = {name: [] for name in self.forced.get(directory, ())}
-        held: dict[str, tuple[Source, StoredFile]] = {}
+        held: _Held = {}
         shared = len(sources) > 1 or directory in self.forced
         if directory:
             self.merged.directories.append(directory)
@@ -90,10 +92,11 @@ class _Merge:
             for name in found.directories:
                 below.setdefault(name, []).append(Source(source.stored, f"{source.path}/{name}"))
             self.take_files(directory, source, found, held if shared else None)
-        for name, (source, _) in held.items():
+        for name, (source, entry) in held.items():
             if name in below:
                 other = below[name][0].stored.name if below[name] else "gpuenv"
-                raise _conflict(source.stored.name, other, f"{directory}/{name}".lstrip("/"), "file and directory")
+                how = "file and directory" if isinstance(entry, StoredFile) else "link and directory"
+                raise _conflict(source.stored.name, other, f"{directory}/{name}".lstrip("/"), how)
         forced = self.forced.get(directory, ())
         for name, owners in below.items():
             path = f"{directory}/{name}" if directory else name
@@ -102,26 +105,24 @@ class _Merge:
             else:
                 self.enter(path, owners)
 
-    def take_files(
-        self, directory: str, source: Source, found: Directory, held: dict[str, tuple[Source, StoredFile]] | None
-    ) -> None:
+    def take_files(self, directory: str, source: Source, found: Directory, held: _Held | None) -> None:
         files: Iterable[StoredFile] = found.files
+        links: Iterable[StoredLink] = found.links
         if source.path == f"{SITE_PACKAGES}/{source.stored.dist_info}":
             files = [file for file in files if file.name not in _NOT_LINKED]
         if held is not None:
             files = [file for file in files if not self.is_held(directory, source, file, held)]
-        if files:
-            self.merged.placements.append(Placement(directory, source, tuple(files)))
+            links = [link for link in links if not self.is_held(directory, source, link, held)]
+        if files or links:
+            self.merged.placements.append(Placement(directory, source, tuple(files), tuple(links)))
 
-    def is_held(
-        self, directory: str, source: Source, file: StoredFile, held: dict[str, tuple[Source, StoredFile]]
-    ) -> bool:
-        other, present = held.setdefault(file.name, (source, file))
-        if present is file:
+    def is_held(self, directory: str, source: Source, entry: StoredFile | StoredLink, held: _Held) -> bool:
+        other, present = held.setdefault(entry.name, (source, entry))
+        if present is entry:
             return False
-        if present.sha256 != file.sha256:
-            path = f"{directory}/{file.name}".lstrip("/")
-            raise _conflict(other.stored.name, source.stored.name, path, "different content")
+        if _content(present) != _content(entry):
+            path = f"{directory}/{entry.name}".lstrip("/")
+            raise _conflict(other.stored.name, source.stored.name, path, _differing(present, entry))
         return True
 
     def folds(self, source: Source) -> bool:
@@ -150,6 +151,16 @@ class _Merge:
                 if here is not None:
                     return True
         return False
+
+
+def _content(entry: StoredFile | StoredLink) -> bytes | str:
+    return entry.sha256 if isinstance(entry, StoredFile) else entry.target
+
+
+def _differing(one: StoredFile | StoredLink, other: StoredFile | StoredLink) -> str:
+    if type(one) is not type(other):
+        return "file and link"
+    return "different content" if isinstance(one, StoredFile) else "links to different places"
 
 
 def _within(path: str, directory: str) -> bool:

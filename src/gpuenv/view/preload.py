@@ -267,6 +267,7 @@ def modules_of(listing: Iterable[Directory]) -> tuple[str, ...]:
                 found.add(below.partition("/")[0])
         elif scheme == SITE_PACKAGES:
             found |= {file.name.partition(".")[0] for file in directory.files if file.name.endswith((".py", ".so"))}
+            found |= {link.name.partition(".")[0] for link in directory.links}
     return tuple(sorted(name for name in found if name.isidentifier()))
 
 

@@ -7,7 +7,7 @@ from installer.scripts import Script
 
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject
-from gpuenv.view.merge import Merged, Placement
+from gpuenv.view.merge import Merged
 
 __all__ = ["launchers", "rewritten_scripts"]
 
@@ -47,7 +47,7 @@ def rewritten_scripts(merged: Merged, *, place: Callable[[str], Path], python: s
                     kept.append(file)
                     continue
                 found[file.name] = (placement.source.stored.name, _shebang(python) + b"\n" + stream.read())
-        merged.placements[number] = Placement(placement.directory, placement.source, tuple(kept))
+        merged.placements[number] = placement._replace(files=tuple(kept))
     return found
 
 

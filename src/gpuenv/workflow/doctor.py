@@ -252,6 +252,9 @@ def _damage(folder: Path) -> str | None:
                 return f"objects/{folder.name}/{path} is gone"
             if size != file.size:
                 return f"objects/{folder.name}/{path} has {size} bytes instead of {file.size}"
+        for path, target in ((f"{directory.path}/{link.name}", link.target) for link in directory.links):
+            if not os.path.islink(f"{folder}/{path}") or os.readlink(f"{folder}/{path}") != target:  # noqa: PTH114, PTH115
+                return f"objects/{folder.name}/{path} is not the link to {target} any more"
     return None
 
 
