@@ -366,7 +366,7 @@ def run(*command: object, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The project `sum`, installed for /opt/sum into a staging folder: once for each name of its folder of libraries."""
+    """The project `sum`, installed for /opt/sum into a staging folder, once for each folder of libraries."""
 
     @cache
     def install(libdir: str) -> Path:
