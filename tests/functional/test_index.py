@@ -30,17 +30,24 @@ NATIVE = "py3-none-manylinux_2_17_x86_64"
 LEDGER = "simple/.gpuenv-index.json"
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
     timeout = 10
 
+    def __init__(self, asked: list[str], *args: Any, **options: Any) -> None:
+        self.asked = asked
+        super().__init__(*args, **options)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
-        """Tests print nothing."""
+        """What is fetched is noted; tests print nothing."""
+        if self.headers["Range"] != "bytes=0-0":  # which asks for the size alone
+            self.asked.append(self.path)
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The standard library's web server over a folder; its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The standard library's web server over a folder; its URL. asked: gets the paths that are fetched."""
+    handler = functools.partial(_Handler, [] if asked is None else asked, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -248,6 +255,34 @@ def test_gpuenv_locks_and_syncs_from_it(project: Project, wheels: Path, place: s
         assert "libthing.so.7" in project.lock.read_text("utf-8")
         project.run("sync", *flags)
     assert project.installed() == packages
+
+
+def test_bundles_are_synced_from_it(project: Project, wheels: Path) -> None:
+    """A bundle behind a plain web server is found for its soname, locked and installed, with its links."""
+    (made,) = wheels.glob("thing_libs-*.whl")
+    made.unlink()
+    files = {f"thing/lib/{name}": library("libthing.so.7") for name in ("libthing.so", "libthing.so.7")}
+    made = make_wheel(project.base / "made", "thing-libs", files=files, tags=NATIVE)
+    shutil.copy(make_bundle(made, restore_links=True), wheels)
+    project.run("index", wheels)
+    with served(wheels.parent) as root:
+        more = f'[[tool.gpuenv.index]]\nname = "ours"\nurl = "{root}/some%20wheels/simple/"\n'
+        project.write(["needs"], more=f'[tool.gpuenv]\nscan = "all"\n{more}')
+        project.run("sync")
+    assert bundle_name(made.name) in project.lock.read_text("utf-8")
+    assert os.path.realpath(project.site / "thing" / "lib" / "libthing.so").endswith("/thing/lib/libthing.so.7")
+
+
+def test_a_lock_fetches_neither_wheels_nor_bundles(project: Project, wheels: Path) -> None:
+    """Metadata and facts beside the files, vouched for by the page, are all that a lock takes from a web server."""
+    project.run("index", "--cache-dir", project.base / "publisher", wheels)
+    asked: list[str] = []
+    with served(wheels.parent, asked) as root:
+        more = f'[[tool.gpuenv.index]]\nname = "ours"\nurl = "{root}/some%20wheels/simple/"\n'
+        project.write(["demo", "needs"], more=f'[tool.gpuenv]\nscan = "all"\n{more}')
+        project.run("lock")
+    assert any(path.endswith(".native.json") for path in asked), asked
+    assert [path for path in asked if path.endswith((".whl", ".zst"))] == []
 
 
 def installers() -> list[list[str]]:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import IO
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.tree import open_tree
 from gpuenv.binaries.artifact import read_artifact
 from gpuenv.bundle.repack import bundle_name
 from gpuenv.model.facts import decode_facts
+from gpuenv.workflow.outputs import write_output
 from tests.support.binaries import library
 from tests.support.project import Project, snapshot
 
@@ -127,3 +129,35 @@ def test_what_cannot_be_repacked_is_told_before_anything_is_made(project: Projec
         done = project.run("repack", "--json", *arguments, rc=2)
         assert words in json.loads(done.out)["error"]["message"]
     assert snapshot(project.base) == before
+
+
+def test_lines_of_links_are_links_once_more(project: Project) -> None:
+    """A wheel with LINKS, which other installers refuse, is synced with the links that its bundle had."""
+    wheel = demo(project)
+    bundle = wheel.with_name(bundle_name(wheel.name))
+    project.run("repack", "--restore-links", wheel)
+    project.run("repack", "--to", "wheel", "--links", "LINKS", "--force", bundle)
+    project.server.add(wheel)
+    project.write(["demo"])
+    project.run("sync")
+    link = project.site / "demo" / "lib" / "libdemo.so"
+    assert link.resolve().name == "libdemo.so.1"
+    assert link.read_bytes() == LIBRARY
+
+
+def test_what_a_killed_writer_left_goes(tmp_path: Path) -> None:
+    """A half-written file whose writer is gone is removed by the next one; that of a living writer stays."""
+    path = tmp_path / "made"
+    left, others = tmp_path / ".made.0123456789ab", tmp_path / ".made.other"
+    for one in (left, others):
+        one.write_bytes(b"half")
+    inner: list[str] = []
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(b"whole")
+        state, _ = write_output(path, lambda again: again.write(b"whole"))
+        inner.append(state)
+
+    assert write_output(path, fill)[0] == "unchanged"
+    assert inner == ["made"]
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {"made": b"whole", ".made.other": b"half"}
