@@ -39,10 +39,11 @@ def placed(folder: Path, prefix: str | None = None) -> tuple[dict[str, str], dic
 
 
 def test_tree_of_a_distribution(tmp_path: Path) -> None:
-    """What lies below usr goes to the root, etc too; folders of the architecture and lib64 become lib and include."""
+    """What lies below usr goes to the root, as what systems have beside it; lib64 and folders of the machine merge."""
     files = {
         f"{LIB}/libfoo.so.1.4": "x",
         "usr/lib64/libbar.so.2": "x",
+        "lib/x86_64-linux-gnu/libz.so.1": "x",
         "usr/include/x86_64-linux-gnu/foo/foo.h": "x",
         "usr/share/foo/data": "x",
         "etc/foo.conf": "x",
@@ -54,6 +55,7 @@ def test_tree_of_a_distribution(tmp_path: Path) -> None:
         "include/foo/foo.h": "usr/include/x86_64-linux-gnu/foo/foo.h",
         "lib/libbar.so.2": "usr/lib64/libbar.so.2",
         "lib/libfoo.so.1.4": f"{LIB}/libfoo.so.1.4",
+        "lib/libz.so.1": "lib/x86_64-linux-gnu/libz.so.1",
         "share/foo/data": "usr/share/foo/data",
     }
     assert left == {"var/lib/foo/state": "it lies outside /usr"}

@@ -26,6 +26,7 @@ _PARTS = frozenset({"bin", "lib", "lib64", "libexec", "include", "share", "sbin"
 _TRIPLET = r"[a-z0-9_]+-(?:linux|kfreebsd|hurd)-(?:gnu|musl)[a-z0-9_]*"
 _MOVED = re.compile(rf"(?:lib64|lib/{_TRIPLET}|include/{_TRIPLET})(?=/|\Z)")
 _PYTHON = re.compile(r"lib/python3?(?:\.\d+t?)?/(?:site|dist)-packages(?:/|\Z)")
+_MERGED = frozenset({"bin", "sbin", "lib", "lib64", "etc"})  # what a system has for usr beside it
 _LOOPS = 40  # links one after the other, as Linux counts
 _STEPS = 10_000
 _SHOWN = 5
@@ -50,9 +51,8 @@ class Place:
 
     def moved(self, path: str) -> str | None:
         """What a path in the tree becomes in the environment; None for what lies outside the prefix."""
-        if self.inside == "usr" and (path == "etc" or path.startswith("etc/")):
-            return path
-        inside = f"{self.inside}/" if self.inside else ""
+        beside = self.inside == "usr" and path.partition("/")[0] in _MERGED
+        inside = f"{self.inside}/" if self.inside and not beside else ""
         if not f"{path}/".startswith(inside):
             return None
         rest = path[len(inside) :]

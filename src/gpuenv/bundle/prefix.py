@@ -147,7 +147,7 @@ class Relocator:
 
     def _bare(self, path: str) -> str:
         """A path in the tree from its prefix on, not moved."""
-        return path[len(self._place.inside) + 1 :] if self._place.inside else path
+        return path.removeprefix(f"{self._place.inside}/") if self._place.inside else path
 
     def _means_it(self, text: str, *, own: bool = False) -> bool:
         """A path below a prefix that systems have anyway means the tree only if the tree alone can have it.
