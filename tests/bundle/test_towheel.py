@@ -3,12 +3,16 @@
 import base64
 import hashlib
 import io
+import posixpath
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink, open_bundle
@@ -190,3 +194,47 @@ def test_pip_installs_what_came_back(tmp_path: Path) -> None:
     done = subprocess.run(pip, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert (place / "demo" / "copy.py").read_text() == "answer = 42\n"
+
+
+def walked(root: Path) -> dict[str, str]:
+    """Every path below a folder by which the system finds a file, and the file; ValueError for what has no end."""
+    found: dict[str, str] = {}
+
+    def visit(folder: Path, above: tuple[Path, ...]) -> None:
+        for path in folder.iterdir():
+            real = path.resolve(strict=True)
+            if root not in real.parents or any(real in (one, *one.parents) for one in above):
+                raise ValueError(path)
+            if real.is_file():
+                found[path.relative_to(root).as_posix()] = real.relative_to(root).as_posix()
+            else:
+                visit(path, (*above, real))
+
+    visit(root, (root,))
+    return found
+
+
+PLACES = ("a/f0", "b/f1", "a/c/f2", "b/d/e/f3", "a", "b", "a/c", "b/d", "b/d/e", "..", "gone")
+NAMES = ("a/l", "b/l", "a/c/l", "b/d/m", "top")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(PLACES + NAMES)), max_size=3, unique_by=lambda x: x[0])
+)
+def test_copies_are_what_the_system_finds(leading: dict[str, str]) -> None:
+    """For any tree of links the copies are the files that the system finds through them, or neither comes to an end."""
+    links = [SymbolicLink(path, posixpath.relpath(to, posixpath.dirname(path))) for path, to in leading.items()]
+    with TemporaryDirectory(prefix="gpuenv-") as folder:
+        root = Path(folder).resolve() / "root"
+        for file in PLACES[:4]:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(file)
+        for link in links:
+            (root / link.path).symlink_to(link.target)
+        try:
+            wanted = walked(root)
+        except (ValueError, OSError, RuntimeError):
+            with pytest.raises(ValueError, match="link"):
+                copies(PLACES[:4], links)
+            return
+    assert copies(PLACES[:4], links) == {path: file for path, file in wanted.items() if path not in PLACES[:4]}
