@@ -13,6 +13,7 @@ from gpuenv.toml.write import Value, inline
 
 ALPHA = "alpha-1.0-py3-none-any.whl"
 BETA = "beta-2.0-1-py3-none-any.whl"
+GAMMA = "gamma-3.0-py3-none-any.whl.tar.zst"
 
 
 def whole() -> str:
@@ -20,6 +21,7 @@ def whole() -> str:
     artifacts = {
         ALPHA: LockedArtifact(ALPHA, "alpha", "1.0", "corp", f"https://corp.example/f/{ALPHA}", "a" * 64, 10),
         BETA: LockedArtifact(BETA, "beta", "2.0", None, f"https://direct.example/{BETA}", "b" * 64, 20, "read"),
+        GAMMA: LockedArtifact(GAMMA, "gamma", "3.0", None, f"https://direct.example/{GAMMA}", "f" * 64, 30),
     }
     packages = {
         "alpha": LockedPackage(
@@ -61,6 +63,8 @@ DAMAGES = [
     ('index = "corp", ', 'index = "other", ', "other is missing"),
     (f'"{ALPHA}" =', '"../alpha-1.0-py3-none-any.whl" =', "'../alpha-1.0-py3-none-any.whl' is not the name of a wheel"),
     (f'"{ALPHA}" =', '"alpha-1.0.tar.gz" =', "'alpha-1.0.tar.gz' is not the name of a wheel"),
+    ('facts = "read"', 'origin = "' + "e" * 64 + '"', f"the origin of {BETA} is not one"),
+    (f'"{GAMMA}" = {{', f'"{GAMMA}" = {{ origin = "ee",', f"the origin of {GAMMA} is not one"),
     (f'use = "{ALPHA}"', 'use = "gamma-1.0-py3-none-any.whl"', "gamma-1.0-py3-none-any.whl is missing"),
     ('requires = ["beta"]', 'requires = ["gamma"]', "gamma is missing"),
     ('python = "3.12"\n', "", "python is missing"),

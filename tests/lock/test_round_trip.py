@@ -85,7 +85,8 @@ def locks(draw: st.DrawFn) -> Lock:
     for name, version, index, sha256 in draw(
         st.lists(st.tuples(names, versions, st.sampled_from(list(places)), digests), max_size=6)
     ):
-        filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        origin = draw(st.none() | digests)
+        filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl{'.tar.zst' if origin else ''}"
         artifact = LockedArtifact(
             filename,
             name,
@@ -95,6 +96,7 @@ def locks(draw: st.DrawFn) -> Lock:
             sha256,
             draw(st.integers(0, 1 << 40)),
             draw(st.sampled_from([None, "read", "published"])),
+            origin,
         )
         artifacts[f"{filename}#{sha256[:8]}" if draw(st.booleans()) else filename] = artifact
     used = sorted({artifact.index for artifact in artifacts.values() if artifact.index})

@@ -64,6 +64,25 @@ def test_best_tag_wins_then_the_highest_build() -> None:
     assert found == wheels[2]
 
 
+def test_bundles_come_before_wheels_of_the_same_rank() -> None:
+    """A bundle is taken before the wheel of the same tags and build, wherever it stands, and not before better ones."""
+    plain, built = wheel("1.0"), wheel("1.0", "3-py3-none-any")
+    bundle, better = packed(plain), wheel("1.0", "py312-none-any")
+
+    def best(*files: WheelFile) -> WheelFile | str:
+        return Offers(page(), Target("t"), None).wheel(Release("1.0", files))
+
+    assert best(plain, bundle) == best(bundle, plain) == bundle
+    assert best(bundle, built) == built
+    assert best(packed(built), built, bundle) == packed(built)
+    assert best(bundle, better) == better
+
+
+def packed(found: WheelFile) -> WheelFile:
+    """The bundle of a wheel."""
+    return WheelFile(f"{found.filename}.tar.zst", f"{found.url}.tar.zst")
+
+
 @pytest.mark.parametrize(
     ("release", "reason"),
     [

@@ -123,6 +123,10 @@ class IndexClient:
         """Where the index has a locked file now, asked anew; None if it has no such file with this digest."""
         return await self._entered.locate(name, filename, sha256, index)
 
+    async def other(self, name: str, filename: str, sha256: str, index: "Index") -> "WheelFile | None":
+        """A file of the index by name and digest, with place and size, asked anew; None if it has no such file."""
+        return await self._entered.other(name, filename, sha256, index)
+
     def cached_wheel(self, sha256: str) -> Path | None:
         """A wheel that metadata() or direct() had to download whole, hashed again: a damaged one is removed."""
         path = self._cache_dir / "wheels-v1" / f"{sha256}.whl"

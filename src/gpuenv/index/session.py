@@ -177,7 +177,16 @@ class Session:
 
     async def locate(self, name: str, filename: str, sha256: str, index: Index) -> str | None:
         """See IndexClient.locate."""
+        found = await self._offered(name, filename, sha256, index)
+        return found.url if found else None
+
+    async def _offered(self, name: str, filename: str, sha256: str, index: Index) -> WheelFile | None:
         page = await self._pages.page(name, index, refresh=not self._http.offline)
         wheels = (wheel for release in page.releases for wheel in release.wheels) if page else ()
-        found = (wheel.url for wheel in wheels if wheel.filename == filename and wheel.sha256 in (None, sha256))
-        return next(found, None)
+        return next((one for one in wheels if one.filename == filename and one.sha256 in (None, sha256)), None)
+
+    async def other(self, name: str, filename: str, sha256: str, index: Index) -> WheelFile | None:
+        """See IndexClient.other."""
+        found = await self._offered(name, filename, sha256, index)
+        found = await self.complete(found, index) if found else None
+        return found if found is not None and found.sha256 == sha256 and found.size is not None else None

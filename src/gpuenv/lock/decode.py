@@ -9,12 +9,13 @@ from gpuenv.lock.encode import VERSION
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
-from gpuenv.model.version import normal_name, parse_version, stem_of
+from gpuenv.model.version import BUNDLE, normal_name, parse_version, stem_of
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["decode", "salvage"]
 
 _AGAIN = "run `gpuenv lock` to make it anew"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _MARKERS = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 _WHEEL = re.compile(r'"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[^"/]*\.whl(?:\.tar\.zst)?(?:#[0-9a-f]+)?"')
 
@@ -89,9 +90,11 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
     parts = filename.split("-")
     if len(parts) not in (5, 6) or stem_of(filename) is None or "/" in filename:
         raise ValueError(f"{identity!r} is not the name of a wheel")
-    sha256 = _text(table["sha256"])
-    if not re.fullmatch("[0-9a-f]{64}", sha256):
+    sha256, origin = _text(table["sha256"]), _text_or_none(table, "origin")
+    if not _SHA256.fullmatch(sha256):
         raise ValueError(f"the sha256 of {filename} is not one")
+    if origin is not None and not (filename.endswith(BUNDLE) and _SHA256.fullmatch(origin)):
+        raise ValueError(f"the origin of {filename} is not one")
     index = table.get("index")
     url = _text(table["url"]) if "url" in table else bases[_text(index)] + _text(table["path"])
     facts = table.get("facts")
@@ -106,6 +109,7 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
         sha256,
         _size(table["size"], filename),
         facts,
+        origin,
     )
 
 

@@ -70,6 +70,8 @@ def _artifacts(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
         line = {**where, "sha256": artifact.sha256, "size": artifact.size}
         if artifact.facts:
             line["facts"] = artifact.facts
+        if artifact.origin:
+            line["origin"] = artifact.origin
         yield f"{quote(identity)} = {inline(line)}"
 
 

@@ -17,6 +17,7 @@ class Pin:
     it requires on this target, alone and for each extra that was asked for. libraries: by distribution, the sonames
     that its binaries need of it. host: what its binaries need of the machine. runtime: the major version of CUDA or
     ROCm that its binaries are used with. facts: how its native facts were learnt; None: they were not asked for.
+    origin: the sha256 of the wheel that a bundle was, if the same files are installed from either.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Pin:
     host: tuple[HostDemand, ...] = ()
     runtime: int | None = None
     facts: Learnt | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

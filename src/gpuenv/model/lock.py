@@ -2,21 +2,23 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.target import Target
+from gpuenv.model.version import stem_of
 
 __all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget"]
 
 
 @dataclass(frozen=True, slots=True)
 class LockedArtifact:
-    """One wheel: where it came from and what its bytes are.
+    """One wheel or bundle: where it came from and what its bytes are.
 
     index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
     of the file relative to the folder. sha256: lower-case hex, always there. size: bytes. facts: how the native facts
-    that the lock relies on were learnt, None where it relies on none.
+    that the lock relies on were learnt, None where it relies on none. origin: the sha256 of the wheel that a bundle
+    says it was and whose files it installs, as it said when it was locked; None where it names none.
     """
 
     filename: str
@@ -27,6 +29,14 @@ class LockedArtifact:
     sha256: str
     size: int
     facts: Learnt | None = None
+    origin: str | None = None
+
+    @property
+    def wheel(self) -> "LockedArtifact | None":
+        """The wheel that serves where its bundle is not to be had, with URL and size of the bundle; None: none does."""
+        if self.origin is None or self.index is None:
+            return None
+        return replace(self, filename=f"{stem_of(self.filename)}.whl", sha256=self.origin, origin=None)
 
 
 @dataclass(frozen=True, slots=True)

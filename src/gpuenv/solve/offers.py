@@ -138,7 +138,7 @@ class Offers:
                 yield release, reason
 
     def wheel(self, release: Release, yanked: bool = False) -> WheelFile | str:
-        """The release's best wheel for the target (tags, then build number), or why it has none.
+        """The release's best wheel for the target (tags, build number, bundles before wheels), or why it has none.
 
         Raises NotKnownYet; once settled, such a release has none for the reason "".
         """
@@ -192,8 +192,8 @@ class Offers:
         target = self._target
         fitting = [(rank, wheel) for wheel in release.wheels if (rank := target.tag_rank(wheel.tags)) is not None]
         reasons: dict[str, None] = {}
-        # of equal ranks the highest build number, then the first on the page
-        fitting.sort(key=lambda choice: choice[1].build, reverse=True)
+        # of equal ranks the highest build number, of these bundles, for they are smaller, then the first on the page
+        fitting.sort(key=lambda choice: (choice[1].build, choice[1].is_bundle), reverse=True)
         for _, wheel in sorted(fitting, key=lambda choice: choice[0]):
             reason = self._refuses(wheel, yanked) or self._content_refusal(wheel)
             if reason is None:

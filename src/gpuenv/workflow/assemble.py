@@ -76,7 +76,7 @@ def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str
         url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
     version = wheel.filename.split("-")[1]
     sha256, size = wheel.sha256 or "", wheel.size or 0
-    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, sha256, size, pin.facts)
+    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, sha256, size, pin.facts, pin.origin)
 
 
 def _as_written(project: Project, url: str, written: str | None) -> str:

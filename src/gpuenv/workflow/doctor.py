@@ -30,7 +30,7 @@ from gpuenv.view.switch import current, current_view
 from gpuenv.workflow import binding, verify
 from gpuenv.workflow.lock import why_stale
 from gpuenv.workflow.project import Project
-from gpuenv.workflow.select import fits_first
+from gpuenv.workflow.select import as_stored, fits_first
 from gpuenv.workflow.sync import Asked, roots_of
 
 __all__ = ["doctor"]
@@ -111,8 +111,8 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
     roots = mine.get("selection") if mine else None
     roots = roots if isinstance(roots, list) else roots_of(project.manifest, Asked())
     packages = locked.reachable(frozenset(map(str, roots)))
-    artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store, project.bases)
+    artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     objects = {name: found for name, one in artifacts.items() if (found := store.find(one.sha256)) is not None}
     reader, facts, problem, rules = verify.NativeReader(project), {}, None, verify.rules_of(project)
     for package, stored in objects.items():

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,8 @@ async def fetch(
     pass_by: PassBy | None = None,
 ) -> None:
     """Make every artifact an object of the store; raises the first failure, after which nothing half-done is left.
+
+    Where a bundle is not to be had any more, the wheel that it was becomes one, under its own digest.
 
     indexes: by the names that artifacts refer to. pass_by: is shown each native wheel before others see it.
     """
@@ -111,9 +114,10 @@ class _Fetch:
         folder = self._store.downloads / artifact.sha256
         held = ExitStack()
         try:
-            wheel = await self._at_hand(artifact, folder, held)
-            if wheel is None:
+            at_hand = await self._at_hand(artifact, folder, held)
+            if at_hand is None:
                 return
+            artifact, wheel = at_hand
             async with self._unpacking:
                 staged = await _to_the_end(asyncio.to_thread(self._stage, artifact, wheel, held))
             await self._look(artifact, wheel, staged.directory)
@@ -122,8 +126,10 @@ class _Fetch:
         finally:
             await asyncio.to_thread(held.close)
 
-    async def _at_hand(self, artifact: LockedArtifact, folder: Path, held: ExitStack) -> Path | None:
-        """The wheel on disk and its lock held; None if the store has the object by now."""
+    async def _at_hand(
+        self, artifact: LockedArtifact, folder: Path, held: ExitStack
+    ) -> tuple[LockedArtifact, Path] | None:
+        """What was got, on disk, and its lock held; None if the store has the object by now."""
         async with self._slots:
             lock = self._store.lock_artifact(artifact.sha256)
             await asyncio.get_running_loop().run_in_executor(self._waiting, held.enter_context, lock)
@@ -132,7 +138,7 @@ class _Fetch:
             self._progress.begin(artifact.filename, artifact.size)
             try:
                 cached = await asyncio.to_thread(self._client.cached_wheel, artifact.sha256)
-                return cached or await self._download(artifact, folder)
+                return (artifact, cached) if cached else await self._download(artifact, folder)
             finally:
                 self._progress.end(artifact.filename)
 
@@ -152,7 +158,7 @@ class _Fetch:
             )
         )
 
-    async def _download(self, artifact: LockedArtifact, folder: Path) -> Path:
+    async def _download(self, artifact: LockedArtifact, folder: Path) -> tuple[LockedArtifact, Path]:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         into = folder / artifact.filename
         index = self._indexes.get(artifact.index or "")
@@ -168,10 +174,20 @@ class _Fetch:
         except NetworkError:
             # a mirror has the same file elsewhere: its page says where
             moved = index and await self._client.locate(artifact.name, artifact.filename, artifact.sha256, index)
-            if not moved or moved == artifact.url:
+            if moved and moved != artifact.url:
+                await self._get(artifact, moved, index, into, advance)
+            elif index and (wheel := await self._wheel_of(artifact, index)) is not None:
+                artifact, into = wheel, folder / wheel.filename
+                await self._get(artifact, artifact.url, index, into, advance)
+            else:
                 raise
-            await self._get(artifact, moved, index, into, advance)
-        return into
+        return artifact, into
+
+    async def _wheel_of(self, artifact: LockedArtifact, index: Index) -> LockedArtifact | None:
+        """The wheel that a bundle was, if the index still has that: the lock has its digest."""
+        wheel = artifact.wheel
+        found = wheel and await self._client.other(wheel.name, wheel.filename, wheel.sha256, index)
+        return replace(wheel, url=found.url, size=found.size or 0) if wheel and found else None
 
     async def _get(
         self, artifact: LockedArtifact, url: str, index: Index | None, into: Path, advance: Callable[[int], None]

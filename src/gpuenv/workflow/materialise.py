@@ -23,7 +23,7 @@ from gpuenv.view.generations import record_generation
 from gpuenv.view.plan import LinkMode, Links, ViewPlan, default_links
 from gpuenv.view.switch import refuse_foreign, switch
 from gpuenv.workflow.project import Project
-from gpuenv.workflow.select import Selected
+from gpuenv.workflow.select import Selected, as_stored
 
 if TYPE_CHECKING:
     from gpuenv.model.facts import NativeFacts
@@ -116,6 +116,7 @@ def built(
         reader = NativeReader(project)
         if plan.fetch:
             _fetch(project, store, lock, plan, reader)
+            wanted = replace(wanted, artifacts=as_stored(wanted.artifacts, store))
     objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
     checked = _checked(project, store, wanted, objects, reader) if reader else _Checked()
     checked = checked._replace(libraries=_libraries(project, store, wanted, objects, checked.facts))

@@ -27,6 +27,7 @@ from gpuenv.workflow.derive import made_again
 from gpuenv.workflow.fetch import fetch
 from gpuenv.workflow.materialise import indexes_of, with_logins
 from gpuenv.workflow.project import Project
+from gpuenv.workflow.select import as_stored
 from gpuenv.workflow.store import verify, views_of
 
 __all__ = ["repair"]
@@ -156,7 +157,8 @@ class _Repair:
             except GpuenvError as error:
                 problem = ": ".join([error.message, *error.causes[-1:]])
                 continue
-            stored = self._store.find(source.artifact.sha256)
+            (fetched,) = as_stored({key: source.artifact}, self._store).values()
+            stored = self._store.find(fetched.sha256)
             if stored is None or stored.key != key or not self._whole(root):
                 problem = f"its wheel {source.artifact.filename} unpacks to something else now"
                 continue
@@ -223,7 +225,7 @@ class _Repair:
             lock = project.decode_lock(entry.lock.encode())
         except GpuenvError:
             return
-        wanted = [artifact for artifact in lock.artifacts.values() if artifact.sha256 in digests]
+        wanted = [artifact for artifact in lock.artifacts.values() if {artifact.sha256, artifact.origin} & {*digests}]
         try:
             indexes, wanted = indexes_of(project, lock), with_logins(wanted, project.manifest)
         except GpuenvError:  # the project is gone, or its manifest is broken: the lock alone knows

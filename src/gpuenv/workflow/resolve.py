@@ -61,7 +61,7 @@ async def _resolve(
         answer = await _answer(shared, gatherer)
         if isinstance(answer, Conflict):
             return answer
-        solutions[task.target.name] = _with_origins(await _with_digests(answer, client, routes), gatherer)
+        solutions[task.target.name] = _with_sources(await _with_digests(answer, client, routes), gatherer)
     return solutions
 
 
@@ -108,7 +108,7 @@ async def _answer(task: Task, gatherer: Gatherer) -> Solution | Conflict:
     return answer
 
 
-def _with_origins(solution: Solution, gatherer: Gatherer) -> Solution:
+def _with_sources(solution: Solution, gatherer: Gatherer) -> Solution:
     """Every pin whose facts the solution relies on with how they were learnt."""
     pins = solution.pins.values()
     told = {pin.name: replace(pin, facts=gatherer.learnt(pin.wheel)) if pin.facts else pin for pin in pins}
@@ -116,12 +116,16 @@ def _with_origins(solution: Solution, gatherer: Gatherer) -> Solution:
 
 
 async def _with_digests(solution: Solution, client: IndexClient, routes: Routes) -> Solution:
-    """Every pin with its wheel's digest and size, asked for where the index states none: no hash, no lock."""
+    """Every pin with its wheel's digest and size, asked for where the index states none: no hash, no lock.
+
+    Those of bundles with what these were.
+    """
 
     async def complete(pin: Pin) -> Pin:
-        if pin.wheel.sha256 is not None and pin.wheel.size is not None:
-            return pin
-        return replace(pin, wheel=await client.complete(pin.wheel, routes.by_name.get(pin.index or "")))
+        wheel, index = pin.wheel, routes.by_name.get(pin.index or "")
+        if wheel.sha256 is None or wheel.size is None:
+            pin = replace(pin, wheel=await client.complete(wheel, index))
+        return replace(pin, origin=(await client.about(pin.wheel, index)).origin) if wheel.is_bundle else pin
 
     pins = await asyncio.gather(*(complete(pin) for pin in solution.pins.values()))
     return replace(solution, pins={pin.name: pin for pin in pins})

@@ -137,6 +137,7 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
     from gpuenv.store.store import Store
     from gpuenv.view.plan import Links
     from gpuenv.workflow.materialise import Wanted, built
+    from gpuenv.workflow.select import as_stored
     from gpuenv.workflow.sync import Asked, roots_of
 
     marker = wanted.marker
@@ -146,8 +147,8 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
     roots = tuple(selection) if isinstance(selection, list) else roots_of(project.manifest, Asked(target))
     selected = _selected(project, lock, target, marker)
     packages = selected.locked.reachable(frozenset(roots))
-    artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store, project.bases)
+    artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     missing = [a for a in artifacts.values() if store.find(a.sha256, (a.name, a.version)) is None]
     if missing:
         raise _gone(wanted, [f"{a.name} {a.version}" for a in missing], selected.locked.target.name, roots)

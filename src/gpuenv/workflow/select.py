@@ -1,18 +1,19 @@
-"""Which locked target this machine takes, and which interpreter runs it."""
+"""Which locked target this machine takes, which interpreter runs it, and which files of artifacts its store has."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpuenv.errors import InterpreterMissing, Misfit, UsageError
 from gpuenv.host.interpreters import choose, find_interpreters, requested
 from gpuenv.host.machine import detect
 from gpuenv.model.interpreter import Interpreter
-from gpuenv.model.lock import Lock, LockedTarget
+from gpuenv.model.lock import Lock, LockedArtifact, LockedTarget
 from gpuenv.model.machine import Machine, lacks
+from gpuenv.store.store import Store
 from gpuenv.workflow.project import Project
 
-__all__ = ["Selected", "fits_first", "select"]
+__all__ = ["Selected", "as_stored", "fits_first", "select"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +92,15 @@ def _nothing_fits(misfits: dict[str, Misfit]) -> Misfit:
         causes=[*table, *listed],
         hints=["name one to make it all the same: gpuenv sync --target NAME"],
     )
+
+
+def as_stored(artifacts: Mapping[str, LockedArtifact], store: Store) -> dict[str, LockedArtifact]:
+    """The artifacts, by name; for a bundle that the store lacks the wheel that it was, if the store has that."""
+    return {name: _as_stored(artifact, store) for name, artifact in artifacts.items()}
+
+
+def _as_stored(artifact: LockedArtifact, store: Store) -> LockedArtifact:
+    wheel, called = artifact.wheel, (artifact.name, artifact.version)
+    if wheel is None or store.find(artifact.sha256, called) is not None or store.find(wheel.sha256, called) is None:
+        return artifact
+    return wheel

@@ -171,14 +171,14 @@ def _sync(
     from gpuenv.store.access import refuse_unwritable
     from gpuenv.store.store import Store
     from gpuenv.workflow.materialise import Wanted, materialise
-    from gpuenv.workflow.select import select
+    from gpuenv.workflow.select import as_stored, select
 
     lock = project.decode_lock(data)
     selected = select(project, lock, target=asked.target, python=asked.python)
     roots = roots_of(project.manifest, asked)
     packages = selected.locked.reachable(frozenset(roots))
-    artifacts = {package.name: lock.artifacts[package.artifact] for package in packages}
     store = Store(project.store, project.bases)
+    artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     stored = {a.sha256 for a in artifacts.values() if store.find(a.sha256, (a.name, a.version))}
     others = _changed_by_others(project)
     plan = Plan.between(_present(project), artifacts, stored)
