@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.unpacking import Placed
 from gpuenv.errors import IntegrityError
-from gpuenv.model.facts import NativeFacts, ObjectFacts, Symlink
+from gpuenv.model.facts import NativeFacts, Symlink
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.workflow.facts import FactsCache, OfferedFacts
 from gpuenv.workflow.project import Project
@@ -68,9 +69,7 @@ def without(facts: NativeFacts) -> NativeFacts:
 
 def other_soname(facts: NativeFacts) -> NativeFacts:
     first, *others = facts.objects
-    lie = ObjectFacts(
-        first.path, first.size, first.format, machine=first.machine, type=first.type, soname="libbar.so.1"
-    )
+    lie = msgspec.structs.replace(first, soname="libbar.so.1")
     return NativeFacts(None, 1, objects=(lie, *others))
 
 
