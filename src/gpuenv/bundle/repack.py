@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +47,7 @@ def repack(
 
     facts: what the wheel's binaries say, which the bundle then says too. restore_links: libraries with the same bytes
     in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one file, the one with the longest name, and
-    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, from several threads.
+    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, each once, from several threads.
     Raises ArchiveError where the wheel is damaged.
     """
     with open_wheel(wheel, links=True) as archive:
@@ -60,7 +59,7 @@ def repack(
         write_bundle(
             write,
             _dist_info(archive),
-            [Content(one.name, one.size, one.executable, partial(_told, archive, one, progress)) for one in kept],
+            [Content(one.name, one.size, one.executable, _Told(archive, one, progress).chunks) for one in kept],
             (*archive.links, *links),
             origin=origin,
             native=encode_facts(bundled_facts(facts, links, size)) if facts is not None else None,
@@ -91,10 +90,23 @@ def _left(group: Sequence[str], linked: Collection[str]) -> tuple[str, ...]:
     return tuple(path for path in group if path not in linked)
 
 
-def _told(archive: WheelArchive, member: Member, progress: Callable[[int], object]) -> Iterator[bytes]:
-    for piece in archive.chunks(member):
-        progress(len(piece))
-        yield piece
+class _Told:
+    """A member whose bytes are told when they are read for the first time; equal files are read twice."""
+
+    def __init__(self, archive: WheelArchive, member: Member, progress: Callable[[int], object]) -> None:
+        self._archive = archive
+        self._member = member
+        self._progress = progress
+        self._seen = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        position = 0
+        for piece in self._archive.chunks(self._member):
+            position += len(piece)
+            if position > self._seen:
+                self._progress(position - self._seen)
+                self._seen = position
+            yield piece
 
 
 def _dist_info(archive: WheelArchive) -> str:
