@@ -47,8 +47,8 @@ def repack(
 
     facts: what the wheel's binaries say, which the bundle then says too. restore_links: libraries with the same bytes
     in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one file, the one with the longest name, and
-    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, each once, from several threads.
-    Raises ArchiveError where the wheel is damaged.
+    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, each once, from
+    several threads. Raises ArchiveError where the wheel is damaged.
     """
     with open_wheel(wheel, links=True) as archive:
         links = tuple(_links(archive)) if restore_links else ()
