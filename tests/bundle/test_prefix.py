@@ -108,15 +108,16 @@ def test_cmake_configuration_that_moved() -> None:
     """Climbing from the file's folder, also by variables that hold it, leads where it led; real paths are not asked."""
     lines = debian("usr/lib/x86_64-linux-gnu/cmake/foo/foo-config.cmake", CONFIG).splitlines()
     assert lines == [
+        'get_filename_component(_PACKED_PREFIX "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)',
         'get_filename_component(PACKAGE_PREFIX_DIR "${CMAKE_CURRENT_LIST_DIR}/../../../" ABSOLUTE)',
         'get_filename_component(_FILE "${CMAKE_CURRENT_LIST_FILE}" ABSOLUTE)',
         'get_filename_component(_DIR "${_FILE}" DIRECTORY)',
         'get_filename_component(ROOT "${_DIR}/../../../" ABSOLUTE)',
         'include("${CMAKE_CURRENT_LIST_DIR}/foo-targets.cmake")',
-        "set(FOO_DATA ${CMAKE_CURRENT_LIST_DIR}/../../../share/foo/data.bin)",
+        "set(FOO_DATA ${_PACKED_PREFIX}/share/foo/data.bin)",
         "find_library(M m PATHS /usr/lib /usr/lib/other)",
         "function(late)",
-        "  set(X /usr/share/foo/data.bin PARENT_SCOPE)",
+        "  set(X ${_PACKED_PREFIX}/share/foo/data.bin PARENT_SCOPE)",
         "endfunction()",
     ]
 
@@ -216,4 +217,4 @@ def test_cmake_itself_agrees(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     root = str(tmp_path / "env")
     shown = [line.rstrip("/") for line in done.stderr.splitlines()]
-    assert shown == [root, root, f"{folder}/../../../share/foo/data.bin", root], done.stdout
+    assert shown == [root, root, f"{root}/share/foo/data.bin", root], done.stdout

@@ -1,7 +1,7 @@
 """Files that name the place where they were installed, made to name it relative to themselves. Pure.
 
     prefix=/opt/rocm                                   prefix=${pcfiledir}/../..             pkg-config
-    set(ROCM_LIB /opt/rocm/lib)                        set(ROCM_LIB ${CMAKE_CURRENT_LIST_DIR}/../../../lib)
+    set(ROCM_LIB /opt/rocm/lib)                        set(ROCM_LIB ${_PACKED_PREFIX}/lib)       CMake, set above
     #!/opt/rocm/bin/python3                            #!/usr/bin/env python3
 
 CMake's own computations are kept, and are made right where their file moved (`lib/x86_64-linux-gnu/cmake` is
@@ -11,8 +11,9 @@ format can say relative is found, and stays.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from gpuenv.bundle.arrange import SYSTEM, Place
@@ -41,7 +42,7 @@ _CROSSED = re.compile(
     re.MULTILINE,
 )
 _OWN_PREFIX = re.compile(r"\bset\s*\(\s*(?:_IMPORT_PREFIX|PACKAGE_PREFIX_DIR)\s+\"?$", re.IGNORECASE)
-_DEFINES = re.compile(r"^[ \t]*(end)?(?:function|macro)[ \t]*\(", re.MULTILINE | re.IGNORECASE)
+_PACKED = "_PACKED_PREFIX"
 _GOES_ON = re.compile(rb"[\w.+~@%}-]")
 _FLAG_BYTES = (b"-I", b"-L", b"-F")
 _PATH = re.compile(rb"[\x21\x23-\x26\x2a-\x7e]*")
@@ -222,28 +223,26 @@ class Relocator:
             text = re.sub(
                 rf'(get_filename_component\(\w+ "?\$\{{(?:{names})\}}[^"\s)]*"? )REALPATH\)', r"\1ABSOLUTE)", text
             )
-        return _RELATIVE.sub(self._relative, "\n".join(self._cmake_lines(text, site)))
+        made = self._absolute_in_cmake(text)
+        if made != text:
+            # collapsed as text: a folder of an environment may be a link to elsewhere
+            climb = _join("${CMAKE_CURRENT_LIST_DIR}", _from(site.new, ""))
+            made = f'get_filename_component({_PACKED} "{climb}" ABSOLUTE)\n{made}'
+        return _RELATIVE.sub(self._relative, made)
 
-    def _cmake_lines(self, text: str, site: _Site) -> Iterator[str]:
-        """Lines with their absolute paths made relative to the file, but in comments, functions and macros.
-
-        There CMAKE_CURRENT_LIST_DIR is the folder of whoever calls.
-        """
-        inside = 0
+    def _absolute_in_cmake(self, text: str) -> str:
+        """A file's absolute paths begin with a variable; those in comments stay."""
+        lines = []
         for line in text.split("\n"):
-            if defines := _DEFINES.match(line):
-                inside = max(0, inside + (-1 if defines[1] else 1))
-            plain = inside or line.lstrip().startswith("#")
-            yield line if plain else self._absolute.sub(self._in_cmake(line, site), line)
+            made = line if line.lstrip().startswith("#") else self._absolute.sub(partial(self._packed, line), line)
+            lines.append(made)
+        return "\n".join(lines)
 
-    def _in_cmake(self, line: str, site: _Site) -> Callable[[re.Match[str]], str]:
-        def absolute(found: re.Match[str]) -> str:
-            target = self._target(found[0])
-            if target is None or not (self._means_it(found[0]) or _OWN_PREFIX.search(line[: found.start()])):
-                return found[0]
-            return _join("${CMAKE_CURRENT_LIST_DIR}", _from(site.new, target))
-
-        return absolute
+    def _packed(self, line: str, found: re.Match[str]) -> str:
+        target = self._target(found[0])
+        if target is None or not (self._means_it(found[0]) or _OWN_PREFIX.search(line[: found.start()])):
+            return found[0]
+        return _join(f"${{{_PACKED}}}", target)
 
     def _relative(self, found: re.Match[str]) -> str:
         """A path from the prefix on, moved."""
