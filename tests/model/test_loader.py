@@ -4,7 +4,7 @@ import pytest
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts, Symlink
 from gpuenv.model.host_libraries import allowed_by
-from gpuenv.model.loader import Binaries, installed_at, search_path
+from gpuenv.model.loader import Binaries, also_at, installed_at, search_path
 from gpuenv.model.target import Target
 
 HOST = allowed_by(Target("cpu"))
@@ -96,6 +96,36 @@ def test_the_host_goes_before_load_order() -> None:
     own = binaries(lib("a/_c.so", "libz.so.1", runpath=("$ORIGIN",)), lib("a/libz.so.1"))
     assert met(own, "a/_c.so") == [("libz.so.1", "a/libz.so.1", True)]
     assert met(binaries(lib("a/_c.so", "libz.so.1"), lib("a/libz.so.1")), "a/_c.so") == [("libz.so.1", None, False)]
+
+
+@pytest.mark.parametrize(
+    ("links", "own"),
+    [
+        ({"lib/liba.so.1": "liba.so.1.2"}, True),
+        ({"lib/liba.so.1": "liba.so", "lib/liba.so": "./liba.so.1.2"}, True),
+        ({"lib64": "lib", "lib/liba.so.1": "liba.so.1.2"}, True),
+        ({"lib64": "usr/lib", "usr": ".", "lib/liba.so.1": "../lib64/liba.so.1.2"}, True),
+        ({"lib/liba.so.1": "/lib/liba.so.1.2"}, False),
+        ({"lib/liba.so.1": "liba.so", "lib/liba.so": "liba.so.1"}, False),
+        ({"lib/liba.so.1": "../../../liba.so.1.2"}, False),
+        ({"lib/liba.so.2": "liba.so.1.2"}, False),
+    ],
+)
+def test_links_are_followed_as_the_system_does(links: dict[str, str], own: bool) -> None:
+    """Chains of links and links to folders lead to a library by another name; circles and ways out lead nowhere."""
+    data = "a-1.0.data/data/"
+    symlinks = tuple(Symlink(data + path, target, "tar") for path, target in links.items())
+    folder = "lib64" if "lib64" in links else "lib"
+    user = lib("a/_c.so", "liba.so.1", runpath=(f"$ORIGIN/../../../../{folder}",))
+    found = binaries(user, lib(f"{data}lib/liba.so.1.2", soname="liba.so.1"), symlinks=symlinks)
+    assert met(found, "a/_c.so") == [("liba.so.1", f"{data}lib/liba.so.1.2", own)]
+
+
+def test_names_by_links_are_bounded() -> None:
+    """However many links lead to a folder of however many libraries, few names come of it, and soon."""
+    places = {f"a/lib/lib{number}.so" for number in range(2000)}
+    links = tuple(Symlink(f"a/{number}", "lib", "tar") for number in range(5000))
+    assert len(also_at(NativeFacts(None, 1, symlinks=links), places)) == 1 << 16
 
 
 def test_symlinks_are_names_of_their_targets() -> None:

@@ -6,16 +6,18 @@ is loaded already is matched by soname, wherever it lies. Paths are those in sit
 """
 
 import posixpath
+from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.host_libraries import HostPolicy
 from gpuenv.model.target import Target
 
-__all__ = ["SITE", "Binaries", "Edge", "installed_at", "search_path", "why_unfit"]
+__all__ = ["SITE", "Binaries", "Edge", "also_at", "installed_at", "search_path", "why_unfit"]
 
 # Machine of a target -> as the facts name it.
 _MACHINES = {"i686": "i386"}
@@ -23,6 +25,8 @@ _MACHINES = {"i686": "i386"}
 # Where site-packages lies in an environment of no particular Python, and the folders of NAME.data seen from there.
 SITE = "lib/python3/site-packages"
 _OUTSIDE = "../../.."
+_MOST_STEPS = 40  # as many links as Linux follows on the way to one file
+_MOST_NAMES = 1 << 16  # that links give to the files of one artifact
 _SCHEMES = {"purelib": "", "platlib": "", "data": "../../..", "scripts": "../../../bin", "headers": "../../../include"}
 
 
@@ -46,6 +50,58 @@ def installed_at(path: str) -> str:
     if top.endswith(".data") and tail and scheme in _SCHEMES:
         return _normal(posixpath.join(_SCHEMES[scheme], tail))
     return _normal(path)
+
+
+def also_at(facts: NativeFacts, places: Collection[str]) -> dict[str, str]:
+    """Where else files lie by an artifact's links, each with the file's own place. places: those of files, installed.
+
+    Links to links and to folders count as the system follows them; those that are absolute or lead nowhere do not.
+    """
+    if not facts.symlinks:
+        return {}
+    links = {_from_root(installed_at(link.path)): link.target for link in facts.symlinks}
+    names = {_from_root(place): place for place in places}
+    ends = {path: _followed(path, links) for path in links}
+    names |= {path: names[end] for path, end in ends.items() if end in names}
+    order = sorted(names)
+    below = (
+        (path + name[len(end) :], names[name])
+        for path, end in ends.items()
+        if end is not None and end not in names
+        for name in takewhile(partial(_is_below, end), islice(order, bisect_left(order, f"{end}/"), None))
+    )
+    names |= dict(islice(below, _MOST_NAMES))
+    return {at: place for path, place in names.items() if (at := _normal(posixpath.relpath(path, SITE))) != place}
+
+
+def _is_below(folder: str, path: str) -> bool:
+    return path.startswith(f"{folder}/")
+
+
+def _from_root(place: str) -> str:
+    """A path from site-packages as one from the root of the environment."""
+    return posixpath.normpath(posixpath.join(SITE, place))
+
+
+def _followed(path: str, links: Mapping[str, str]) -> str | None:
+    """The path without links that a path leads to; None where it leaves the environment or never ends."""
+    todo, done, steps = deque(path.split("/")), list[str](), 0
+    while todo:
+        part = todo.popleft()
+        if part == "..":
+            if not done:
+                return None
+            done.pop()
+        elif part not in ("", "."):
+            done.append(part)
+            target = links.get("/".join(done))
+            if target is not None:
+                steps += 1
+                if target.startswith("/") or steps > _MOST_STEPS:
+                    return None
+                done.pop()
+                todo.extendleft(reversed(target.split("/")))
+    return "/".join(done)
 
 
 def search_path(found: ObjectFacts) -> tuple[str, ...]:
@@ -148,11 +204,8 @@ class Binaries:
             self._add(place, number)
             if found.soname:
                 self._sonamed.setdefault(found.soname, number)
-        for link in facts.symlinks:
-            place = installed_at(link.path)
-            target = _normal(posixpath.join(posixpath.dirname(place), link.target))
-            if target in numbers:
-                self._add(place, numbers[target])
+        for place, target in also_at(facts, numbers).items():
+            self._add(place, numbers[target])
 
     def _add(self, place: str, number: int) -> None:
         folder, name = posixpath.split(place)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from gpuenv.model.carries import carries
 from gpuenv.model.facts import NativeFacts, ObjectFacts
-from gpuenv.model.loader import installed_at, search_path, why_unfit
+from gpuenv.model.loader import also_at, installed_at, search_path, why_unfit
 from gpuenv.model.stored import SITE_PACKAGES, Directory
 from gpuenv.model.target import Target
 
@@ -151,8 +151,9 @@ class Installed:
     @cached_property
     def _folders(self) -> dict[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
-        for path in (*(one.path for one in self.binaries), *(link.path for link in self.facts.symlinks)):
-            folder, name = posixpath.split(installed_at(path))
+        places = {installed_at(one.path) for one in self.binaries}
+        for place in (*places, *also_at(self.facts, places)):
+            folder, name = posixpath.split(place)
             found.setdefault(name, set()).add(folder or ".")
         return {name: frozenset(folders) for name, folders in found.items()}
 
