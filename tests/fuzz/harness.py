@@ -6,16 +6,24 @@ leave, that a file read as a stream says what it says read at random, that facts
 control characters.
 """
 
+import hashlib
+import io
 import struct
+import tarfile
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from gpuenv.archive.bundled import Bundle
 from gpuenv.archive.links import links_of, parse_links
 from gpuenv.archive.names import Refused
 from gpuenv.archive.source import window
 from gpuenv.archive.tree import Tree, open_tree_from
+from gpuenv.archive.unpacking import Placed
+from gpuenv.archive.zstd import decompress_chunks
 from gpuenv.binaries import object as reader
 from gpuenv.binaries.artifact import read_artifact
 from gpuenv.binaries.object import read_object
@@ -219,6 +227,45 @@ def _zip(data: bytes) -> None:
     archive(shapes.zipped(data))
 
 
+def bundled(data: bytes) -> None:
+    """A bundle: what it says it holds is what comes out and what any reader of tar sees, or it is refused."""
+    made = shapes.bundled(data)
+    try:
+        bundle = Bundle("some.whl.tar.zst", _Source(made, distant=False), case_sensitive=True)
+        found = _unpacked(bundle)
+    except Refused as refused:
+        assert_printable(str(refused))
+        return
+    except ArchiveError as error:
+        assert_printable(error.message)
+        return
+    pieces = iter([made])
+    plain = b"".join(piece or b"" for piece in decompress_chunks(lambda: next(pieces, b""), 1 << 30))
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        members = [member for member in tar.getmembers() if member.name not in (".", "")]
+        files = {one.name: tar.extractfile(one).read() for one in members if one.isreg()}  # type: ignore[union-attr]
+    own = [name for name in files if name.endswith((".dist-info/bundle.json", ".dist-info/native.json"))]
+    assert {name: files[name] for name in files if name in found or name not in own} == found
+    assert {(one.name, one.linkname) for one in members if one.issym()} == set(bundle.links)
+    assert all(one.isreg() or one.issym() for one in members)
+
+
+def _unpacked(bundle: Bundle) -> dict[str, bytes]:
+    """Its files, from the disk; nothing else is there."""
+    places = [Placed(member, f"f/{number}", member.executable) for number, member in enumerate(bundle.members)]
+    with tempfile.TemporaryDirectory() as folder:
+        written = bundle.unpack(Path(folder), places, mtime=400000000, workers=1)
+        found = {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    assert len(found) == len(places)
+    for one, place in zip(written, places, strict=True):
+        data = found[place.path[2:]]
+        assert one == (hashlib.sha256(data).digest(), data[:4])
+        assert len(data) == place.member.size
+    for link in bundle.links:
+        assert_printable(link.path + link.target)
+    return {place.member.name: found[place.path[2:]] for place in places}
+
+
 def _cubin(data: bytes) -> None:
     check_file("a.cubin", data[:18] + struct.pack("<H", 190) + data[20:] if len(data) > 20 else data)
 
@@ -226,6 +273,7 @@ def _cubin(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     "archive": archive,
     "bundle": _shaped(shapes.bundle, "a.co"),
+    "bundled": bundled,
     "ccob": _shaped(shapes.ccob, "a.hsaco"),
     "cubin": _cubin,
     "fatbin": _shaped(shapes.fatbin, "a.fatbin"),

@@ -67,6 +67,23 @@ def _bundle() -> Iterator[bytes]:
     yield bundle("gfx90a:xnack+", "gfx9-4-generic", payload=8)[24:300]
 
 
+def _bundled() -> Iterator[bytes]:
+    def entry(flags: int, kind: bytes, name: bytes, content: bytes) -> bytes:
+        return struct.pack("<BcBH", flags, kind, len(name), len(content)) + name + content
+
+    meta = entry(0, b"0", b"x-1.dist-info/METADATA", b"Name: x\n")
+    files = meta + entry(2, b"0", b"lib/libx.so.1", b"\x7fELF") + entry(2, b"0", b"x/__init__.py", b"")
+    link = entry(0, b"2", b"lib/libx.so", b"libx.so.1")
+    yield files + link
+    yield files + entry(1, b"x", b"p", b"16 path=a/b/c/d\n") + entry(0, b"0", b"a/b/c/d", b"deep")
+    yield files + entry(1, b"L", b"././@LongLink", b"a/b/c\0") + entry(0, b"0", b"a/b/c", b"deep")
+    yield files + entry(0, b"1", b"twin", b"lib/libx.so.1")
+    yield files + entry(1, b"x", b"p", b"22 GNU.sparse.major=1\n") + link
+    yield files + entry(1, b"g", b"g", b"10 size=1\n") + link
+    yield files + entry(4, b"0", b"", b'{"bundle":1,"links":[],"frames":[[["x-1.dist-info/METADATA",8]],[],[]]}')
+    yield files + link + entry(8, b"0", b"", b"") + b"\x20\0\x01"
+
+
 def _ccob() -> Iterator[bytes]:
     for how in range(6):
         for plain in _bundle():
@@ -160,6 +177,7 @@ def _archive() -> Iterator[bytes]:
 _SEEDS = {
     "archive": _archive,
     "bundle": _bundle,
+    "bundled": _bundled,
     "ccob": _ccob,
     "cubin": _cubin,
     "fatbin": _fatbin,

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import lzma
 import struct
 import sys
@@ -14,7 +15,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["bundle", "ccob", "fatbin", "kpack", "lto", "packed", "ptx", "tar", "zipped"]
+__all__ = ["bundle", "bundled", "ccob", "fatbin", "kpack", "lto", "packed", "ptx", "tar", "zipped"]
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -139,3 +140,56 @@ def zipped(data: bytes) -> bytes:
             where, value = struct.unpack_from("<HB", data, place)
             whole[-1 - where % len(whole)] = value
     return bytes(whole)
+
+
+_ROW, _NEW_FRAME, _WORDS, _DAMAGE = 1, 2, 4, 8
+
+
+def bundled(data: bytes) -> bytes:
+    """A bundle (`.whl.tar.zst`) of a few entries in frames with a right table, then damaged as the rest says.
+
+    An entry: flags, kind (of tar), length of the name, u16 length of the content, name, content (of a link: where it
+    leads; of an extended header: its records). Links go into the last frame. Flags: 1 it is not in the list of
+    contents, 2 a frame begins before it, 4 the content is the list of contents, 8 damage follows: u16 places counted
+    from the end, values.
+    """
+    frames, rows, links = [b""], [[]], []  # type: list[bytes], list[list[object]], list[object]
+    at, flags, said, end = 0, 0, None, b""
+    while at + 5 <= len(data):
+        flags, kind, name_size, size = struct.unpack_from("<BcBH", data, at)
+        if flags & _DAMAGE:
+            break
+        name, content = data[at + 5 : at + 5 + name_size], data[at + 5 + name_size : at + 5 + name_size + size]
+        at += 5 + name_size + size
+        if flags & _WORDS:
+            said = content
+            continue
+        if flags & _NEW_FRAME:
+            frames.append(b"")
+            rows.append([])
+        text, listed = name.decode("utf-8", "replace"), not flags & _ROW
+        if kind in b"12":
+            end += tar(_header(name, kind, 0, content))[:-1024]
+            links += [[text, content.decode("utf-8", "replace")]] if listed else []
+        else:
+            frames[-1] += tar(_header(name, kind, len(content), b"") + content + bytes(-len(content) % 512))[:-1024]
+            rows[-1] += [[text, len(content)]] if listed else []
+    about = {"bundle": 1, "links": links, "frames": rows}
+    said = json.dumps(about).encode() if said is None else said
+    frames[0] = tar(_header(b"x-1.dist-info/bundle.json", b"0", len(said), b"") + said)[:-1024] + frames[0]
+    packed = [(zstd.compress(plain, 1), len(plain)) for plain in [*frames, end + bytes(1024)]]
+    table = b"".join(struct.pack("<II", len(one), size) for one, size in packed)
+    head = struct.pack("<II", 0x184D2A5E, len(table) + 9)
+    whole = bytearray(
+        b"".join(one for one, _ in packed) + head + table + struct.pack("<IBI", len(packed), 0, 0x8F92EAB1)
+    )
+    for place in range(at + 5, len(data) - 2, 3):
+        where, value = struct.unpack_from("<HB", data, place)
+        whole[-1 - where % len(whole)] = value
+    return bytes(whole)
+
+
+def _header(name: bytes, kind: bytes, size: int, target: bytes) -> bytes:
+    """A tar header without its checksum. The longest names do not fit: what does not fit is cut off."""
+    text = name[:100].ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"%011o\0" % 0
+    return (text + b" " * 8 + kind + target[:100].ljust(100, b"\0") + b"ustar\00000").ljust(512, b"\0")

@@ -5,6 +5,7 @@ are known, `native.json`: what the binaries say. So a range of bytes tells all t
 the links and the end of the tar. A frame begins and ends between entries. Any `tar --zstd -x` unpacks the whole.
 """
 
+import hashlib
 import json
 import os
 import tarfile
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from gpuenv.archive.bundled import CONTENTS, NATIVE, SymbolicLink
 from gpuenv.archive.frames import Frame, write_frames
+from gpuenv.archive.zstd import NEAR
 
 __all__ = ["Content", "write_bundle"]
 
@@ -21,6 +23,7 @@ _MTIME = 315619200  # 1980-01-02, UTC
 # Bytes of files in a frame. Fast: several frames for each core. Best: alike files are rather together than unpacked
 # side by side; a window of zstd looks back on half of it.
 _GROUP, _GROUP_BEST = 64 << 20, 256 << 20
+_TWIN = 64 << 10  # bytes of a file from which on others of the same size are compared with it
 
 
 class Content(NamedTuple):
@@ -46,13 +49,16 @@ def write_bundle(
     """Write a bundle. dist_info: the name of its folder. origin: `filename` and `sha256` of the wheel that it was.
     native: its native facts, a JSON document (docs/reference/native-facts.md).
 
-    The same files and links, in any order, give the same bytes. best: minutes for a few per cent less.
+    The same files and links, in any order, give the same bytes. best: minutes for a few per cent less. Of files with
+    the same bytes all but one cost next to nothing, as far as zstd looks back: if they have less than 127 MiB each.
+    Raises ValueError where a file needs a frame of 4 GiB.
     """
     facts: list[Content] = []
     others: list[Content] = []
     for file in sorted(files):
         (facts if file.path.startswith(f"{dist_info}/") else others).append(file)
-    groups = list(_groups(others, _GROUP_BEST if best else _GROUP))
+    twins = _twins(others)
+    groups = list(_groups(others, twins, _GROUP_BEST if best else _GROUP))
     ordered = sorted(links)
     about = {
         "bundle": _VERSION,
@@ -65,7 +71,8 @@ def write_bundle(
     if native is not None:
         about_it.append(_own(f"{dist_info}/{NATIVE}", native))
     frames = [_frame([*about_it, *facts]), *map(_frame, groups), _frame(ordered, end=True)]
-    return write_frames(write, frames, best=best, workers=workers or min(8, os.cpu_count() or 1))
+    far = {number for number, group in enumerate(groups, 1) if any(file.size > NEAR for file in group if file in twins)}
+    return write_frames(write, frames, best=best, far=far, workers=workers or min(8, os.cpu_count() or 1))
 
 
 def _own(path: str, data: bytes) -> Content:
@@ -77,18 +84,39 @@ def _row(file: Content) -> list[str | int]:
     return [file.path, file.size, "x"] if file.executable else [file.path, file.size]
 
 
-def _groups(files: Sequence[Content], most: int) -> Iterator[list[Content]]:
-    """Files in frames of `most` bytes: those of one kind and name beside each other, for they are alike."""
+def _groups(files: Sequence[Content], twins: Mapping[Content, Content], most: int) -> Iterator[list[Content]]:
+    """Files in frames of `most` bytes: those of one kind and name beside each other, for they are alike.
+
+    A twin comes right behind the file that it repeats, in the same frame whatever its size: there it costs nothing.
+    """
     group: list[Content] = []
     size = 0
-    for file in sorted(files, key=_likeness):
-        if group and size + file.size > most:
+    for file in sorted(files, key=lambda file: (_likeness(twins.get(file, file)), file in twins, file.path)):
+        if group and size + file.size > most and file not in twins:
             yield group
             group, size = [], 0
         group.append(file)
-        size += file.size
+        size += 0 if file in twins else file.size
     if group:
         yield group
+
+
+def _twins(files: Iterable[Content]) -> dict[Content, Content]:
+    """The files that repeat another, and which."""
+    sizes: dict[int, list[Content]] = {}
+    for file in files:
+        if file.size >= _TWIN:
+            sizes.setdefault(file.size, []).append(file)
+    found: dict[Content, Content] = {}
+    for group in sizes.values():
+        first: dict[bytes, Content] = {}
+        for file in sorted(group, key=_likeness) if len(group) > 1 else ():
+            digest = hashlib.sha256()
+            for piece in file.chunks():
+                digest.update(piece)
+            if (other := first.setdefault(digest.digest(), file)) is not file:
+                found[file] = other
+    return found
 
 
 def _likeness(file: Content) -> tuple[str, str, str]:

@@ -4,10 +4,11 @@ What a bundle holds stands in its first frame. Nothing else is believed: every f
 that order, of those sizes.
 """
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import SEEK_END, BufferedReader
 from itertools import chain
@@ -21,17 +22,19 @@ from gpuenv.archive.names import Refused, check_clashes, check_name, check_targe
 from gpuenv.archive.packed import most_unpacked
 from gpuenv.archive.ranges import SparseFile
 from gpuenv.archive.source import FileSource, Read, Source
-from gpuenv.archive.tar import BLOCK, StreamCursor, read_entries
-from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, make_folders, write_file
+from gpuenv.archive.tar import BLOCK, Entry, StreamCursor, read_entries
+from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, ahead, make_folders, write_file
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
-from gpuenv.archive.zstd import decompress_chunks
+from gpuenv.archive.zstd import MAGIC, decompress_chunks
 from gpuenv.errors import ArchiveError
 
 __all__ = ["CONTENTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
 
 CONTENTS, NATIVE = "bundle.json", "native.json"
 
-_MOST_FACTS = 256 << 20  # bytes that the first frame may unpack to
+_MOST_FACTS = 64 << 20  # bytes that the first frame may unpack to
+_MOST_VALUES = 4 * MAX_MEMBERS  # of its list of contents: in memory one takes twenty times its text
+_LEAST_AHEAD = 8 << 20  # bytes of a frame from which on a thread more is worth its while
 
 
 class Bundled(NamedTuple):
@@ -112,8 +115,8 @@ class Bundle:
         """Write files below `root`, an existing directory; return what was written, in the order asked.
 
         Files get mode 0444 or 0555 and `mtime` (seconds since 1970); missing directories are made, links are not.
-        Each worker holds a window of zstd, 128 MiB at most. Raises ArchiveError for bad content, OSError where the
-        file system refuses.
+        As many frames are unpacked at once as there are workers; each takes a window of zstd, 32 MiB, of `best` bundles
+        128, and a few MiB. Raises ArchiveError for bad content, OSError where the file system refuses.
         """
         make_folders(root, places)
         wanted = {place.member.name: place for place in places}
@@ -139,38 +142,38 @@ class Bundle:
     def _unpack_frame(
         self, number: int, base: str, wanted: Mapping[str, Placed], mtime: int
     ) -> Iterator[tuple[str, Unpacked]]:
-        for file, pieces in self._files(number):
-            if file.name in wanted:
-                try:
-                    yield file.name, write_file(base, wanted[file.name], pieces, mtime)
-                except FileExistsError:
-                    raise Refused(f"entry {file.name!r} would overwrite another file of the same bundle here") from None
+        frame = self._table[number]
+        pieces = _unpacked(self._source.stream(frame.start, frame.start + frame.packed), frame)
+        with contextlib.closing(ahead(pieces) if frame.size >= _LEAST_AHEAD else pieces) as decoded:
+            for file, content in self._files(number, decoded):
+                if file.name in wanted:
+                    try:
+                        yield file.name, write_file(base, wanted[file.name], content, mtime)
+                    except FileExistsError:
+                        reason = "would overwrite another file of the same bundle here"
+                        raise Refused(f"entry {file.name!r} {reason}") from None
 
-    def _files(self, number: int) -> Iterator[tuple[Bundled, Iterator[bytes]]]:
+    def _files(self, number: int, decoded: Iterator[bytes]) -> Iterator[tuple[Bundled, Iterator[bytes]]]:
         """The files of a frame with their contents, each while it lasts; raises Refused where they are not as said."""
+        last = number == len(self._table) - 1
         expected = iter(self._frames[number] if number < len(self._frames) else ())
-        links = iter(self.links if number == len(self._table) - 1 else ())
+        links = iter(self.links if last else ())
         own = self._own if number == 0 else ()
-        cursor = self._cursor(number)
-        for entry in read_entries(cursor, self._table[number].size):
+        cursor = _cursor(decoded, end=last)
+        for entry in _entries(cursor, self._table[number], end=last):
             if entry.path in own:
                 continue
             if entry.kind == "link":
-                if next(links, None) != (entry.path, entry.target):
+                if entry.hard or next(links, None) != (entry.path, entry.target):
                     raise Refused(f"entry {entry.path!r} is not the link that its list of contents says")
             else:
                 file = next(expected, None)
-                if file is None or (entry.kind, entry.path, entry.size) != ("file", file.name, file.size):
+                if file is None or entry != ("file", file.name, file.size, "", file.executable, False):
                     raise Refused(f"entry {entry.path!r} is not what its list of contents says")
                 yield file, _content(cursor, file)
         missing = next(expected, None) or next(links, None)
         if missing is not None:
             raise Refused(f"entry {missing[0]!r} is missing")
-
-    def _cursor(self, number: int) -> StreamCursor:
-        frame = self._table[number]
-        pieces = self._source.stream(frame.start, frame.start + frame.packed)
-        return _cursor(pieces, frame, end=number == len(self._table) - 1)
 
 
 class SmallFact:
@@ -207,43 +210,59 @@ def _table(read: Read, size: int) -> tuple[Frame, ...]:
     total = sum(frame.size for frame in table)
     if total > most_unpacked(size):
         raise Refused(f"it would unpack to {total} bytes from {size}: a decompression bomb")
+    if any(not frame.size or frame.packed > frame.size + (frame.size >> 8) + BLOCK for frame in table):
+        raise Refused("the table of its frames has one that holds nothing, or next to nothing")
     if table[0].size > _MOST_FACTS:
         raise Refused(f"its first frame has {table[0].size} bytes, more than facts may have")
     return table
 
 
 def _first_frame(read: Read, table: Sequence[Frame]) -> dict[str, bytes]:
-    frame = table[0]
-    cursor = _cursor(iter([read(frame.start, frame.packed)]), frame, end=len(table) == 1)
+    frame, end = table[0], len(table) == 1
+    cursor = _cursor(_unpacked(iter([read(frame.start, frame.packed)]), frame), end=end)
     found = {}
-    for entry in read_entries(cursor, frame.size):
+    for entry in _entries(cursor, frame, end=end):
         if entry.kind != "file" or entry.path in found:
             raise Refused(f"entry {entry.path!r} does not belong into its first frame")
         found[entry.path] = cursor.take(entry.size)
     return found
 
 
-def _cursor(pieces: Iterator[bytes], frame: Frame, *, end: bool) -> StreamCursor:
+def _cursor(decoded: Iterator[bytes], *, end: bool) -> StreamCursor:
     """The entries of a frame as a tar of their own. end: it has the mark of the end."""
-    return StreamCursor(chain(_unpacked(pieces, frame), [] if end else [bytes(2 * BLOCK)]))
+    return StreamCursor(chain(decoded, [] if end else [bytes(2 * BLOCK)]))
 
 
-def _unpacked(pieces: Iterator[bytes], frame: Frame) -> Iterator[bytes]:
-    done = 0
-    for piece in decompress_chunks(lambda: next(pieces, b""), frame.size):
-        if piece is None:
-            raise Refused("a frame is damaged, or longer or shorter than its table says")
+def _entries(cursor: StreamCursor, frame: Frame, *, end: bool) -> Iterator[Entry]:
+    """The entries of a frame. Only the last may hold the mark of the end, for behind it other programs see nothing."""
+    stop = 0
+    for entry in read_entries(cursor, frame.size):
+        stop = cursor.position + -(-entry.size // BLOCK) * BLOCK
+        yield entry
+    if not end and stop != frame.size:
+        raise Refused("a frame has something else than entries")
+
+
+def _unpacked(pieces: Iterator[bytes], frame: Frame) -> Generator[bytes, None, None]:
+    """The content of a frame; raises Refused where it is not one frame of zstd of just that size."""
+    first = next(pieces, b"")
+    packed = chain([first], pieces)
+    done, ended = 0, 0
+    for piece in decompress_chunks(lambda: next(packed, b""), frame.size) if first.startswith(MAGIC) else [None]:
+        if piece is None or (piece and ended):
+            break
         done += len(piece)
-        if piece:  # else a frame of zstd ended
+        ended += not piece
+        if piece:
             yield piece
-    if done != frame.size:
+    if done != frame.size or ended != 1:
         raise Refused("a frame is damaged, or longer or shorter than its table says")
 
 
 def _content(cursor: StreamCursor, file: Bundled) -> Iterator[bytes]:
     left = file.size
     while left:
-        piece = cursor.take(min(CHUNK, left))
+        piece = cursor.take_some(min(CHUNK, left))
         if not piece:
             raise Refused(f"it ends in the middle of entry {file.name!r}")
         left -= len(piece)
@@ -255,9 +274,12 @@ def _decode(facts: Mapping[str, bytes], frames: int) -> _Contents:
     folder, _, name = path.partition("/")
     if name != CONTENTS or not folder.endswith(".dist-info"):
         raise Refused(f"its first entry is not the {CONTENTS} of a .dist-info")
+    text = facts[path]
+    if sum(text.count(mark) for mark in (b"[", b"{", b",")) > _MOST_VALUES:
+        raise Refused(f"its {CONTENTS} says more than entries need")
     try:
-        said = json.loads(facts[path])
-    except ValueError:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
         raise Refused(f"its {CONTENTS} is no JSON") from None
     if not isinstance(said, dict) or said.get("bundle") != 1:
         raise Refused(f"its {CONTENTS} is of a kind that is not read here")
@@ -285,6 +307,7 @@ def _file(row: list[object], frame: int) -> Bundled:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
+    value.encode()  # JSON can say halves of characters
     return value
 
 

@@ -6,7 +6,7 @@ unpacks frames side by side, or one of them alone.
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, islice
 from typing import NamedTuple
@@ -35,20 +35,30 @@ class Frame(NamedTuple):
 
 
 def write_frames(
-    write: Callable[[bytes], object], frames: Iterable[Callable[[], Iterator[bytes]]], *, best: bool, workers: int
+    write: Callable[[bytes], object],
+    frames: Iterable[Callable[[], Iterator[bytes]]],
+    *,
+    best: bool,
+    workers: int,
+    far: Collection[int] = (),
 ) -> tuple[Frame, ...]:
     """Compress contents, each to a frame, several at once, and write them in their order, behind them the table.
 
-    best: take minutes for a few per cent. Holds the packed bytes of `workers` frames in memory. The bytes depend on
-    the contents and on the version of the zstd library, not on `workers`. Raises ValueError for a frame of 4 GiB.
+    best: take minutes for a few per cent. far: the numbers of frames that repeat what lies further back than `NEAR`.
+    Holds in memory the packed bytes of the frames under way (two; best: `workers`), and for each of them what zstd
+    needs: best 400 MiB, else 32 MiB and 48 MiB for each worker, 4 at most. The bytes depend on the contents and on the
+    zstd library (its version, and whether it has threads), not on `workers`. Raises ValueError for a frame of 4 GiB.
     """
     found: list[Frame] = []
     waiting: deque[Future[tuple[list[bytes], int]]] = deque()
-    left = iter(frames)
-    with ThreadPoolExecutor(workers) as pool:
+    left = enumerate(frames)
+    # while one frame ends, with less to do than there are threads, the next one begins
+    most, threads = (workers, 1) if best else (min(workers, 2), min(workers, 4))
+    with ThreadPoolExecutor(most) as pool:
         while True:
             waiting += [
-                pool.submit(compress_frame, content, best=best) for content in islice(left, workers - len(waiting))
+                pool.submit(compress_frame, content, best=best, far=number in far, threads=threads)
+                for number, content in islice(left, most - len(waiting))
             ]
             if not waiting:
                 break

@@ -28,13 +28,17 @@ _KINDS = {b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "a sparse fi
 
 
 class Entry(NamedTuple):
-    """A file (its content follows, `size` bytes), a link (`target` as in `Link`), or a folder."""
+    """A file (its content follows, `size` bytes), a link (`target` as in `Link`), or a folder.
+
+    hard: the link is a hard one, a second name of a file.
+    """
 
     kind: Literal["file", "link", "folder"]
     path: str
     size: int
     target: str
     executable: bool = False
+    hard: bool = False
 
 
 class Cursor(Protocol):
@@ -91,6 +95,15 @@ class StreamCursor:
     def take(self, size: int) -> bytes:
         """See Cursor.take."""
         data = self.peek(size)
+        self._at += len(data)
+        self.position += len(data)
+        return data
+
+    def take_some(self, most: int) -> bytes:
+        """As many of the next bytes as are at hand, uncopied where that can be; none only at the end."""
+        if self._at == len(self._held):
+            self._held, self._at = next(self._pieces, b""), 0
+        data = self._held[self._at : self._at + most]
         self._at += len(data)
         self.position += len(data)
         return data
@@ -183,7 +196,8 @@ def _entry(block: bytes, kind: bytes, extensions: dict[str, str], size: int) -> 
     if kind not in (_HARD, _SYMBOLIC):
         return Entry("folder", path, 0, "")
     target = extensions.get("linkpath") or _text(fields[8])
-    return Entry("link", path, 0, _target(path, target, hard=kind == _HARD))
+    hard = kind == _HARD
+    return Entry("link", path, 0, _target(path, target, hard=hard), hard=hard)
 
 
 def _own_name(fields: tuple[bytes, ...]) -> str:

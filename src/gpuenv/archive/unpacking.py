@@ -3,11 +3,13 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-__all__ = ["Archived", "Placed", "SymbolicLink", "Unpacked", "make_folders", "write_file"]
+__all__ = ["Archived", "Placed", "SymbolicLink", "Unpacked", "ahead", "make_folders", "write_file"]
 
 
 class Archived(Protocol):
@@ -53,6 +55,21 @@ def make_folders(root: Path, places: Sequence[Placed]) -> None:
     base = str(root)
     for directory in sorted({place.path.rpartition("/")[0] for place in places}):
         os.makedirs(f"{base}/{directory}", exist_ok=True)  # noqa: PTH103 - plain strings, thousands of them
+
+
+def ahead(pieces: Iterator[bytes], depth: int = 4) -> Generator[bytes, None, None]:
+    """The same pieces, of which none is empty, each made while those before it are used: in a thread of its own.
+
+    depth: how many may wait. Who stops early closes this, and waits for the one that is being made.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, pieces, b"") for _ in range(depth))
+        try:
+            while piece := waiting.popleft().result():
+                waiting.append(pool.submit(next, pieces, b""))
+                yield piece
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def write_file(base: str, place: Placed, pieces: Iterable[bytes], mtime: int) -> Unpacked:
