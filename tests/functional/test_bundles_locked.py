@@ -1,11 +1,14 @@
 """Bundles in a lock: chosen before wheels, with what they were, which serves where they are not to be had."""
 
+import sysconfig
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 
 from gpuenv.lock import decode
-from tests.support.bundles import digest_of, make_bundle
+from tests.support.bundles import digest_of, facts_in, make_bundle
+from tests.support.compiled import compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, Project
 
 TAGS = "py3-none-manylinux2014_x86_64"
@@ -92,3 +95,105 @@ def test_the_lock_of_a_wheel_takes_no_bundle(project: Project) -> None:
     del project.server.files[wheel.name]
     project.server.add(bundle)
     assert f'{wheel.name} of index "default" is not there any more' in project.run("sync", "--locked", rc=2).err
+
+
+MODULE = """
+#include <Python.h>
+extern int value(void);
+static PyObject *get(PyObject *self, PyObject *args) { return PyLong_FromLong(value()); }
+static PyMethodDef methods[] = {{"get", get, METH_NOARGS, ""}, {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "core", "", -1, methods};
+PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&module); }
+"""
+
+
+def offer_library(project: Project, folder: str, *, stated: bool) -> Path:
+    """A bundle `dep` with libdep.so.1.2, whose soname is a link alone, on the index; stated: it says so itself."""
+    made = compile_library(project.base / "libdep.so.1", "int value(void) { return 42; }")
+    names = ("libdep.so", "libdep.so.1", "libdep.so.1.2")
+    wheel = project.wheel(
+        "dep", files=dict.fromkeys((f"{folder}/{one}" for one in names), made.read_bytes()), tags=TAGS
+    )
+    bundle = make_bundle(wheel, restore_links=True, facts=facts_in(wheel) if stated else None)
+    project.server.add(bundle)
+    return bundle
+
+
+def offer_module(project: Project, *flags: str) -> None:
+    """A wheel `consumer` whose extension module needs libdep.so.1."""
+    headers = sysconfig.get_path("include")
+    core = compile_library(project.base / "core.so", MODULE, f"-I{headers}", str(project.base / "libdep.so.1"), *flags)
+    files: dict[str, bytes | str] = {"consumer/__init__.py": "", "consumer/core.so": core.read_bytes()}
+    project.offer("consumer", files=files, tags=TAGS)
+
+
+PROVIDED = '[tool.gpuenv]\nscan = "all"\n'
+
+
+@needs_compiler
+@needs_headers
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("folder", ["dep_libs/lib", "dep-1.0.data/data/lib"])
+def test_a_library_whose_soname_is_a_link_is_provided_by_a_bundle(project: Project, folder: str, stated: bool) -> None:
+    """What an index says who provides brings the bundle into the environment, and the module imports, in any mode."""
+    bundle = offer_library(project, folder, stated=stated)
+    offer_module(project)
+    table = b'{"version": 1, "sonames": {"libdep.so.1": ["dep"]}}'
+    project.server.overrides["/simple/provides.json"] = (200, {"Content-Type": "application/json"}, table)
+    index = f'[[tool.gpuenv.index]]\nname = "local"\nurl = "{project.server.url}"\n'
+    project.write(["consumer"], more=PROVIDED + index)
+    project.run("lock")
+    lock = decode(project.lock.read_text())
+    assert lock.artifacts[bundle.name].facts == "read"
+    assert lock.targets["here"].packages["consumer"].libraries == {"dep": ("libdep.so.1",)}
+    whole = [request for request in project.server.requests if request.path.endswith(bundle.name)]
+    assert all("range" in request.headers for request in whole)
+    for mode in ("symlink", "hardlink", "copy"):
+        project.run("sync", "--link-mode", mode)
+        assert project.inside("python", "-c", "from consumer.core import get; print(get())") == "42\n"
+    place = project.venv / "lib" if "data" in folder else project.site / folder
+    assert (place / "libdep.so.1").readlink() == Path("libdep.so.1.2")
+    assert project.run("doctor", rc=None).rc == 0
+
+
+@needs_compiler
+@needs_headers
+def test_a_module_that_looks_into_lib_finds_the_library_of_a_bundle(project: Project) -> None:
+    """`$ORIGIN` paths to the environment's `lib` lead to what bundles put there, and nothing is opened before."""
+    offer_library(project, "dep-1.0.data/data/lib", stated=True)
+    offer_module(project, "-Wl,-rpath,$ORIGIN/../../../../lib")
+    project.write(["consumer"], more=PROVIDED + '[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n')
+    project.run("sync")
+    assert project.inside("python", "-c", "from consumer.core import get; print(get())") == "42\n"
+    assert list(project.site.glob("_gpuenv_preload*")) == []
+
+
+@needs_compiler
+def test_a_project_that_needs_a_library_gets_the_bundle(project: Project) -> None:
+    """A soname of `native` is provided by a bundle; `gpuenv.runtime` finds it, and compilers by development links."""
+    offer_library(project, "dep-1.0.data/data/lib", stated=True)
+    more = 'native = ["libdep.so.1"]\ndevelopment-links = ["dep"]\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
+    project.write([], more=PROVIDED + more)
+    project.run("sync")
+    assert set(project.installed()) == {"dep"}
+    question = "import ctypes, gpuenv.runtime as r; print(ctypes.CDLL(r.find_libraries('libdep.so.1')[0]).value())"
+    assert project.inside("python", "-c", question) == "42\n"
+    assert (project.venv / "lib" / "libdep.so").readlink() == Path("libdep.so.1")
+
+
+@needs_compiler
+def test_a_bundle_that_lies_is_no_object(project: Project) -> None:
+    """A bundle that says another soname than it has is locked by what it says, and refused when it is unpacked."""
+    made = compile_library(project.base / "libother.so.1", "int value(void) { return 42; }")
+    wheel = project.wheel("dep", files={"dep_libs/libother.so.1": made.read_bytes()}, tags=TAGS)
+    facts = facts_in(wheel)
+    lie = msgspec.structs.replace(facts.objects[0], soname="libdep.so.1")
+    project.server.add(make_bundle(wheel, facts=msgspec.structs.replace(facts, objects=(lie,))))
+    more = 'native = ["libdep.so.1"]\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
+    project.write([], more=PROVIDED + more)
+    project.run("lock")
+    error = project.run("sync", rc=None)
+    assert error.rc == 1
+    assert "says what is not true of it" in error.err
+    assert "has soname libother.so.1, not libdep.so.1" in error.err
+    assert not list((project.store / "objects").iterdir())
