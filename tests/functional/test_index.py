@@ -273,8 +273,8 @@ def test_bundles_are_synced_from_it(project: Project, wheels: Path) -> None:
     assert os.path.realpath(project.site / "thing" / "lib" / "libthing.so").endswith("/thing/lib/libthing.so.7")
 
 
-def test_a_lock_fetches_neither_wheels_nor_bundles(project: Project, wheels: Path) -> None:
-    """Metadata and facts beside the files, vouched for by the page, are all that a lock takes from a web server."""
+def test_a_lock_fetches_no_wheel(project: Project, wheels: Path) -> None:
+    """Metadata and facts beside the wheels, vouched for by the page, are all that a lock takes from a web server."""
     project.run("index", "--cache-dir", project.base / "publisher", wheels)
     asked: list[str] = []
     with served(wheels.parent, asked) as root:
@@ -282,7 +282,7 @@ def test_a_lock_fetches_neither_wheels_nor_bundles(project: Project, wheels: Pat
         project.write(["demo", "needs"], more=f'[tool.gpuenv]\nscan = "all"\n{more}')
         project.run("lock")
     assert any(path.endswith(".native.json") for path in asked), asked
-    assert [path for path in asked if path.endswith((".whl", ".zst"))] == []
+    assert [path for path in asked if path.endswith(".whl")] == []
 
 
 def installers() -> list[list[str]]:
