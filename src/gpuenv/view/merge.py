@@ -2,7 +2,9 @@
 
 A directory is one link only if a single object owns it and no ELF file below it looks for libraries, and no link leads,
 outside it to a place that the link would move: glibc takes $ORIGIN from the path as opened, and the kernel follows `..`
-from where a linked directory really lies. An object's own links keep their text, for a view keeps their distances.
+from where a linked directory really lies. For the same reason no directory with pkg-config files is one link: they
+climb to libraries and headers, whichever object has these. An object's own links keep their text, for a view keeps
+their distances.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +17,7 @@ __all__ = ["FoldedDirectory", "Listing", "Merged", "Placement", "Source", "merge
 
 # gpuenv's own, or absent: without RECORD other installers keep their hands off (PEP 627)
 _NOT_LINKED = frozenset({"RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"})
+_DATA, _PKG_CONFIG = "data/", "pkgconfig"
 
 _Held = dict[str, tuple["Source", StoredFile | StoredLink]]
 Listing = Callable[[StoredObject, str], Directory | None]
@@ -129,6 +132,9 @@ class _Merge:
         """May this directory of one object be one link?"""
         stored, path = source
         if stored.name not in self.folding or path == f"{SITE_PACKAGES}/{stored.dist_info}":
+            return False
+        here = self.listing(stored, path) if path.startswith(_DATA) else None
+        if here is not None and (path.endswith(f"/{_PKG_CONFIG}") or _PKG_CONFIG in here.directories):
             return False
         for reach in stored.reaches:
             leaves = _within(reach.directory, path) and not _within(reach.wanted, path)
