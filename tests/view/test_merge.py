@@ -24,7 +24,9 @@ def test_a_directory_of_one_owner_is_one_link(folding: Bench) -> None:
 
 def test_pkg_config_files_find_what_others_bring(folding: Bench) -> None:
     """A directory with pkg-config files is real, so that `..` from it leads to the libraries of the whole view."""
-    files = {f"demo-1.0.data/data/{path}": "x" for path in ("share/pkgconfig/a.pc", "share/foo/a", "opt/foo/a")}
+    files: dict[str, bytes | str] = {
+        f"demo-1.0.data/data/{path}": "x" for path in ("share/pkgconfig/a.pc", "share/foo/a", "opt/foo/a")
+    }
     view = build_view(folding.plan(folding.add("demo", files)))
     assert not (view / "share" / "pkgconfig").is_symlink()
     assert (view / "share" / "pkgconfig" / ".." / "..").resolve() == view.resolve()
