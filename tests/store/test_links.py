@@ -5,8 +5,10 @@ import io
 import json
 import os
 import py_compile
+import re
 import stat
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.unpacking import SymbolicLink
@@ -399,6 +403,7 @@ def test_a_development_archive_is_expanded(packing: str, tmp_path: Path) -> None
         ({"_rocm_sdk_devel/x": ("..",), "_rocm_sdk_devel/x/y.py": "x"}, "stands where there is something else"),
         ({"_rocm_sdk_devel/x": "1", "_rocm_sdk_devel/x/y": "2"}, "would overwrite another file"),
         ({"_rocm_sdk_devel/x": ("../other/missing/../../../top",)}, "leads out"),
+        ({"_rocm_sdk_devel/x": ("../other/link/../file",)}, "leads out"),
     ],
 )
 def test_hostile_development_archives_are_refused(
@@ -442,3 +447,40 @@ def test_malformed_lists_are_refused(said: object, reason: str, tmp_path: Path) 
     """A list that is none, or that leads out of the tree, is refused."""
     with pytest.raises(ArchiveError, match=reason):
         ingest(Store(tmp_path / "store"), device(tmp_path, said))
+
+
+# laws
+
+NAMES = st.sampled_from(["a", "b", "c", "l", "m"])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+TARGETS = st.lists(st.sampled_from(["a", "b", "c", "l", "m", "..", ".", ""]), min_size=1, max_size=5).map("/".join)
+
+
+@settings(deadline=None)
+@given(st.sets(PATHS, max_size=5), st.dictionaries(PATHS, TARGETS, max_size=4))
+def test_links_lead_where_the_system_says(files: set[str], links: dict[str, str]) -> None:
+    """An accepted link leads to what realpath(3) finds, inside its scheme; one that leads nowhere is broken there."""
+    made = [TreeLink(f"s/{path}", target) for path, target in links.items()]
+    with tempfile.TemporaryDirectory() as text:
+        root = Path(os.path.realpath(text))
+        (root / "s").mkdir()
+        try:
+            for path in files:
+                (root / "s" / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / "s" / path).touch()
+            for link in made:
+                (root / link.path).parent.mkdir(parents=True, exist_ok=True)
+                (root / link.path).symlink_to(link.target)
+        except (OSError, ValueError):
+            return  # two things at one place
+        try:
+            leads = leads_of([f"s/{path}" for path in files], made)
+        except BadName as refused:
+            found = re.match(r"link '([^']+)' leads (nowhere|through a file|in a circle)", str(refused))
+            assert found is None or not (root / found[1]).exists()
+            return
+        assert {path: os.path.realpath(root / path, strict=True) for path in leads} == {
+            path: str(root / lead) for path, lead in leads.items()
+        }
+        assert all(lead == "s" or lead.startswith("s/") for lead in leads.values())
+        assert sum(1 for _ in os.walk(root, followlinks=True)) < 10_000

@@ -75,7 +75,8 @@ class _Tree:
             if "/".join(done) in self.files:
                 raise _refused(link, "leads through a file")
             if part == "..":
-                if len(done) < 2:
+                # of what is not here nobody knows where `..` leads: it may be a link
+                if len(done) < 2 or outward:
                     raise _refused(link, "leads out of where it is installed")
                 done.pop()
             elif part not in ("", "."):
