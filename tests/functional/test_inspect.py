@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.binaries import bundle, fatbin, library
+from tests.support.bundles import facts_in, make_bundle
 from tests.support.project import HERE, Project
 
 FILES: dict[str, bytes | str] = {
@@ -131,6 +132,25 @@ def test_damage(project: Project) -> None:
     result = project.run("inspect", wheel, rc=1)
     assert result.out == ""
     assert result.err.startswith("error: cut-1.0-py3-none-any.whl is refused: ")
+
+
+def test_bundle(project: Project) -> None:
+    """A bundle is read whole, its links are counted, and what it says of itself is true or damage."""
+    data = FILES["kernels/lib/libkernels.so.1"]
+    wheel = project.wheel("kernels", files={**FILES, "kernels/lib/libkernels.so": data})
+    facts = facts_in(wheel)
+    made = make_bundle(wheel, restore_links=True, facts=facts)
+    lines = project.run("inspect", made).out.splitlines()
+    assert lines[1:3] == ["holds       1 binary for x86_64, 1 symbolic link", "provides    libkernels.so.1"]
+    (found,) = project.run("inspect", made, "--json").json["files"]
+    assert found["symlinks"] == [{"path": "kernels/lib/libkernels.so", "target": "libkernels.so.1", "source": "tar"}]
+    assert (found["sha256"], found["damaged"]) == (hashlib.sha256(made.read_bytes()).hexdigest(), [])
+    make_bundle(wheel, facts=facts.with_objects(facts.objects[1:]))
+    for _ in range(2):
+        (found,) = project.run("inspect", made, "--json", rc=1).json["files"]
+        problem = "differs from the binaries: kernels/lib/libkernels.so is in the file and not stated"
+        assert found["damaged"] == [{"path": "native.json", "problem": problem}]
+    assert f"native.json: {problem}" in " ".join(project.run("inspect", made, rc=1).err.split())
 
 
 def test_nothing_there(project: Project) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "natural",
     "own",
     "with_bytes",
+    "with_damage",
 ]
 
 # Grows when the same bytes yield other facts or another form of them.
@@ -170,6 +171,12 @@ class NativeFacts(msgspec.Struct, frozen=True, gc=False):
     def with_objects(self, objects: tuple[ObjectFacts, ...]) -> "NativeFacts":
         """The same with other facts of its binaries, in the same order."""
         return msgspec.structs.replace(self, objects=objects)
+
+
+def with_damage(facts: NativeFacts, path: str, problem: str) -> NativeFacts:
+    """The same with one more file that says what cannot be."""
+    damaged = sorted([*facts.damaged, Damage(path, problem)], key=lambda damage: damage.path)
+    return msgspec.structs.replace(facts, damaged=tuple(damaged))
 
 
 def with_bytes(code: Code, size: int) -> Code:

@@ -35,7 +35,7 @@ def glance(name: str, facts: NativeFacts, gpus: Sequence["Gpu"] = (), providers:
     lines += _row("holds", _contents(facts, own))
     if provided := sorted({found.soname for found in own if found.soname and found.python is None}):
         lines += _row("provides", _some(provided))
-    for number, need in enumerate(_needs(own, providers)):
+    for number, need in enumerate(_needs(facts, own, providers)):
         lines += _row("" if number else "needs", need)
     lines += _table(facts.objects)
     for gpu in gpus:
@@ -105,9 +105,10 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _needs(own: Sequence[ObjectFacts], providers: Providers) -> list[str]:
-    """What is needed, a line for each who brings it; what only the wheel itself brings is left out."""
-    carried = {found.soname for found in own} | {found.path.rpartition("/")[2] for found in own}
+def _needs(facts: NativeFacts, own: Sequence[ObjectFacts], providers: Providers) -> list[str]:
+    """What is needed, a line for each who brings it; what only the artifact itself brings is left out."""
+    paths = (*(found.path for found in own), *(link.path for link in facts.symlinks))
+    carried = {found.soname for found in own} | {path.rpartition("/")[2] for path in paths}
     groups: dict[str, set[str]] = defaultdict(set)
     for soname in {soname for found in own for soname in found.needed} - carried:
         groups[brought_by(soname) or " or ".join(providers(soname)) or _OTHERS].add(soname)

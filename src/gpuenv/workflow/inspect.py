@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +10,8 @@ from gpuenv.archive.tree import Tree, open_tree, open_tree_from
 from gpuenv.binaries.artifact import read_objects
 from gpuenv.errors import UsageError
 from gpuenv.model.coverage import coverage
-from gpuenv.model.facts import NativeFacts, ObjectFacts, encode_facts
-from gpuenv.model.version import distribution_of, stem_of
+from gpuenv.model.facts import NativeFacts, ObjectFacts, encode_facts, with_damage
+from gpuenv.model.version import BUNDLE, distribution_of, stem_of
 from gpuenv.workflow.facts import FactsCache, read_tree, sha256_of
 from gpuenv.workflow.project import Project, write_atomically
 from gpuenv.workflow.published import PublishedFacts
@@ -43,11 +43,13 @@ def inspect(asked: Sequence[str], project: Project) -> Iterator[Inspected]:
     """The facts of each artifact in turn; a folder of wheels stands for its wheels.
 
     Facts of a known sha256 are taken from the cache or the published table, unless the project's `refresh` is set.
-    Raises UsageError for what does not exist, ArchiveError for what is damaged, NetworkError.
+    What a bundle on this machine says of itself, and is not so, is damage. Raises UsageError for what does not exist,
+    ArchiveError for what is damaged, NetworkError.
     """
     for path in _expanded(asked):
         with _opened(path, project) as (tree, sha256):
-            yield _inspected(path, tree, sha256, project)
+            found = _inspected(path, tree, sha256, project)
+        yield _held_to_its_word(found) if _last(path).endswith(BUNDLE) and not path.startswith(_URL) else found
 
 
 def unserved(asked: Sequence[str], gpus: Sequence["Gpu"], project: Project) -> list[tuple[str, "Gpu"]]:
@@ -105,6 +107,19 @@ def _inspected(path: str, tree: Tree, sha256: str | None, project: Project) -> I
     facts = read_tree(tree, seen, _last(path), project)
     kept.put(facts.sha256, facts)
     return Inspected(path, facts, "read")
+
+
+def _held_to_its_word(found: Inspected) -> Inspected:
+    """A bundle; with what it says of its own binaries and is not so as damage."""
+    from gpuenv.archive.bundled import NATIVE
+    from gpuenv.index.about import about_file
+    from gpuenv.workflow.verify import difference
+
+    said = about_file(Path(found.path), found.name).facts
+    lie = difference(said, found.facts, links=True) if said is not None else None
+    if lie is None:
+        return found
+    return replace(found, facts=with_damage(found.facts, NATIVE, f"differs from the binaries: {lie}"))
 
 
 def _expanded(asked: Sequence[str]) -> Iterator[str]:
