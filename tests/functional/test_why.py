@@ -75,7 +75,7 @@ def test_package_for_a_soname(locked: Project) -> None:
         "      kernels-gpu 2.0 needs libcudart.so.12 (k/libk.so)",
         "      libcudart.so.12 is provided by nvidia-cuda-runtime-cu12 12.9",
     ]
-    assert found[5].endswith(", index default, facts read from the wheel, CUDA 12")
+    assert found[5].endswith(", index default, facts read from the file, CUDA 12")
     assert found[6:] == ["here: nvidia-cuda-runtime-cu12 is not in the lock"]
 
 

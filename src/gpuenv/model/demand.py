@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["HostDemand", "Learnt"]
 
-# Where facts of a wheel came from: its own bytes, or a table that somebody published.
+# Where facts of a wheel came from: itself or its index, or a table that somebody published.
 Learnt = Literal["read", "published"]
 
 

@@ -25,7 +25,7 @@ _FITS = {
     Fit.GENERIC: "generic",
     Fit.JIT: "compiled by the driver",
 }
-_FACTS = {"read": "facts read from the wheel", "published": "facts published with gpuenv", None: "no facts asked for"}
+_FACTS = {"read": "facts read from the file", "published": "facts published with gpuenv", None: "no facts asked for"}
 _SUPPLIES = {
     "itself": "needs it and brings it itself",
     "system": "needs it",

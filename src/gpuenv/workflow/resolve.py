@@ -118,14 +118,16 @@ def _with_sources(solution: Solution, gatherer: Gatherer) -> Solution:
 async def _with_digests(solution: Solution, client: IndexClient, routes: Routes) -> Solution:
     """Every pin with its wheel's digest and size, asked for where the index states none: no hash, no lock.
 
-    Those of bundles with what these were.
+    Bundles of indexes with what they were.
     """
 
     async def complete(pin: Pin) -> Pin:
         wheel, index = pin.wheel, routes.by_name.get(pin.index or "")
         if wheel.sha256 is None or wheel.size is None:
             pin = replace(pin, wheel=await client.complete(wheel, index))
-        return replace(pin, origin=(await client.about(pin.wheel, index)).origin) if wheel.is_bundle else pin
+        if wheel.is_bundle and pin.index is not None:
+            pin = replace(pin, origin=(await client.about(pin.wheel, index)).origin)
+        return pin
 
     pins = await asyncio.gather(*(complete(pin) for pin in solution.pins.values()))
     return replace(solution, pins={pin.name: pin for pin in pins})
