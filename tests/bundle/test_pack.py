@@ -470,6 +470,15 @@ def test_bundle_that_was_written(tmp_path: Path) -> None:
     assert "Root-Is-Purelib: false\nTag: py3-none-manylinux_2_28_x86_64\n" in own["WHEEL"]
 
 
+def test_file_that_changed_meanwhile() -> None:
+    """A file whose bytes are not those that were hashed ends the writing, with its name."""
+    files = packed(share__foo=b"before")
+    files["share/foo"] = files["share/foo"]._replace(chunks=partial(iter, [b"behind"]))
+    (plan,) = plans(FOO, [Part("", None, tuple(files), ())], files, facts_of(), [])
+    with pytest.raises(ArchiveError, match="usr/share/foo changed while it was packed"):
+        write_pack(BytesIO().write, plan)
+
+
 def test_same_plan_same_bytes() -> None:
     """The order in which files and links come does not matter to the bytes."""
     files = packed(**{f"share__f{number}": bytes([number]) * number for number in range(20)})

@@ -221,6 +221,7 @@ def test_no_project_is_needed(project: Project) -> None:
         (["tree", *NAMED, "--requires", "a b"], "`a b` is not a requirement (PEP 508)"),
         (["tree", *NAMED, "--tag", "py3-none-any"], "`py3-none-any` promises more than the binaries keep"),
         (["tree", *NAMED, "--exclude", "*"], "not an installed tree"),
+        (["tree", *NAMED, "-o", "tree/usr/dist"], "bundles cannot be written into the tree"),
     ],
 )
 def test_wrong_usage(project: Project, arguments: list[str], message: str) -> None:

@@ -11,6 +11,7 @@ import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
 from gpuenv.bundle.split import DEVEL, RUNTIME, Part
 from gpuenv.bundle.tree import FoundLink
-from gpuenv.errors import UsageError
+from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.facts import Damage, NativeFacts, Symlink, encode_facts, moved, natural
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.requirement import Requirement
@@ -141,17 +142,29 @@ def plans(
 
 
 def write_pack(write: Callable[[bytes], object], plan: PackPlan, *, best: bool = False) -> None:
-    """Write a bundle; the same plan gives the same bytes. best: as in `write_bundle`."""
+    """Write a bundle; the same plan gives the same bytes. best: as in `write_bundle`.
+
+    Raises ArchiveError where a file is no longer what the plan says.
+    """
     root, dist_info = root_of(plan.identity), f"{_stem(plan.identity)}.dist-info"
     own = {f"{dist_info}/METADATA": _metadata(plan), f"{dist_info}/WHEEL": _wheel(plan.identity)}
     rows = [_row(f"{root}{file.path}", file.sha256, file.size) for file in plan.files]
     rows += [_row(path, hashlib.sha256(data).digest(), len(data)) for path, data in own.items()]
     rows += [f"{_quoted(root + link.path)},," for link in plan.links]
     own[f"{dist_info}/RECORD"] = "".join(f"{row}\n" for row in [*sorted(rows), f"{dist_info}/RECORD,,"]).encode()
-    files = [Content(f"{root}{file.path}", file.size, file.executable, file.chunks) for file in plan.files]
+    files = [Content(f"{root}{file.path}", file.size, file.executable, partial(_checked, file)) for file in plan.files]
     files += [_text(path, data) for path, data in own.items()]
     links = [SymbolicLink(f"{root}{link.path}", link.target) for link in plan.links]
     write_bundle(write, dist_info, files, links, native=encode_facts(plan.facts), best=best)
+
+
+def _checked(file: PackedFile) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for piece in file.chunks():
+        digest.update(piece)
+        yield piece
+    if digest.digest() != file.sha256:
+        raise ArchiveError(f"{file.source} changed while it was packed")
 
 
 def _text(path: str, data: bytes) -> Content:

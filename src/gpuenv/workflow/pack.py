@@ -118,6 +118,9 @@ def _asked(settings: PackSettings) -> tuple[Path, Identity]:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}", hints=["unpack it first"] if folder.is_file() else [])
+    if Path(settings.output or ".").resolve().is_relative_to(folder.resolve()):
+        hints = ["name a folder beside it: --output ../dist"]
+        raise UsageError("bundles cannot be written into the tree that they are made of", hints=hints)
     name = str(settings.name)
     if not _is_name(name):
         raise UsageError(f"`{name}` is not a name", hints=["letters and digits, with `.`, `_` and `-` between"])
