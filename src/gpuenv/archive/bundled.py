@@ -34,7 +34,7 @@ CONTENTS, NATIVE = "bundle.json", "native.json"
 
 _MOST_FACTS = 64 << 20  # bytes that the first frame may unpack to
 _MOST_VALUES = 4 * MAX_MEMBERS  # of its list of contents: in memory one takes twenty times its text
-_LEAST_AHEAD = 8 << 20  # bytes of a frame from which on a thread more is worth its while
+_WORTH_THREADS = 32 << 20  # bytes of a bundle, or of one frame, from which on threads are worth their while
 
 
 class Bundled(NamedTuple):
@@ -129,6 +129,8 @@ class Bundle:
                 raise ArchiveError(f"{self.name} is refused: {refused}") from None
 
         order = sorted(range(len(self._table)), key=lambda number: -self._table[number].size)
+        if sum(frame.size for frame in self._table) < _WORTH_THREADS:
+            workers = 1
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
             futures = [pool.submit(work, number) for number in order]
             try:
@@ -144,7 +146,7 @@ class Bundle:
     ) -> Iterator[tuple[str, Unpacked]]:
         frame = self._table[number]
         pieces = _unpacked(self._source.stream(frame.start, frame.start + frame.packed), frame)
-        with contextlib.closing(ahead(pieces) if frame.size >= _LEAST_AHEAD else pieces) as decoded:
+        with contextlib.closing(ahead(pieces) if frame.size >= _WORTH_THREADS else pieces) as decoded:
             for file, content in self._files(number, decoded):
                 if file.name in wanted:
                     try:
