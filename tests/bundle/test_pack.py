@@ -3,11 +3,14 @@
 import hashlib
 import os
 import socket
+import tempfile
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.parts import File, Tree
@@ -175,6 +178,42 @@ def test_links_in_a_circle(tmp_path: Path, links: dict[str, str]) -> None:
     with pytest.raises(ArchiveError) as refusal:
         placed(make_tree(tmp_path, {"lib/libfoo.so": "x"}, links))
     assert "leads in a circle" in refusal.value.causes[0]
+
+
+FOLDERS = ("usr/lib", LIB, "usr/share/a", "usr/bin")
+STEPS = st.lists(
+    st.sampled_from(["..", "lib", "x86_64-linux-gnu", "share", "a", "l0", "l1", "l2", "f0"]), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(FOLDERS), STEPS), min_size=1, max_size=4),
+    st.sampled_from([("usr/lib/f0", "usr/share/a/f1"), (f"{LIB}/f0", "usr/bin/f1")]),
+)
+def test_links_lead_where_they_led(links: list[tuple[str, list[str]]], files: tuple[str, ...]) -> None:
+    """Whatever links a tree has: those that stay lead to the file that the system finds in the tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        here, there = Path(folder) / "tree", Path(folder) / "env"
+        make_tree(here, {path: path for path in files})
+        for number, (place, steps) in enumerate(links):
+            (here / place).mkdir(parents=True, exist_ok=True)
+            (here / place / f"l{number}").symlink_to("/".join(steps))
+        try:
+            tree = read_tree(here)
+            found = arrange(tree, locate(tree, "/usr"))
+        except ArchiveError:
+            return  # a circle, or two for one place
+        make_tree(there, {path: file.path for path, file in found.files.items()}, dict(found.links))
+        old = {locate(tree, "/usr").moved(link.path): here / link.path for link in tree.links}
+        for path in dict(found.links):
+            was, now = old[path], there / path
+            assert now.is_file() == was.is_file()
+            if now.is_file():
+                assert now.read_text() == was.read_text()
+            else:
+                assert now.is_dir()
+                assert was.is_dir()
 
 
 # trees that cannot be packed
