@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,18 @@ def test_rollback_and_gc_follow_no_link(bundled: Project) -> None:
     assert (outside / "kept").read_text() == "kept"
 
 
-def test_other_installers_change_no_object(bundled: Project) -> None:
+def test_links_listed_in_a_wheel_are_the_same(bundled: Project) -> None:
+    """A bundle that was made a wheel with LINKS (PEP 778) gives the same links."""
+    (bundle,) = (bundled.root / "wheels").glob("native-*")
+    bundled.run("repack", "--to", "wheel", "--links", "LINKS", "--output", bundled.root / "wheels", bundle)
+    bundle.unlink()
+    bundled.run("sync")
+    assert '.whl.tar.zst"' not in bundled.lock.read_text()
+    assert links_of(bundled) == LINKS
+    assert bundled.run("store", "verify").rc == 0
+
+
+def test_whoever_deletes_in_a_view_changes_no_object(bundled: Project) -> None:
     """Whoever deletes a package in the view deletes links; the store stays whole, and a sync brings it back."""
     bundled.run("sync", "--link-mode", "hardlink")
     package = bundled.site / "native"
@@ -145,11 +155,7 @@ def test_a_hostile_link_leaves_the_environment_as_it_was(bundled: Project) -> No
     """A wheel with a link to the machine's files is refused by name, and `.venv` stays."""
     bundled.run("sync")
     before = bundled.venv.readlink()
-    wheel = bundled.wheel("evil", folder=bundled.root / "wheels")
-    with zipfile.ZipFile(wheel, "a") as archive:
-        info = zipfile.ZipInfo("evil/secrets")
-        info.create_system, info.external_attr = 3, 0o120777 << 16
-        archive.writestr(info, "../../../../../../../../etc")
+    bundled.wheel("evil", folder=bundled.root / "wheels", links={"evil/secrets": "../" * 8 + "etc"})
     bundled.write(["user", "evil"], more='[[tool.gpuenv.index]]\nname = "ours"\npath = "wheels"\n')
     refused = bundled.run("sync", rc=None)
     assert refused.rc

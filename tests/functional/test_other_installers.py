@@ -32,13 +32,17 @@ def content(folder: Path) -> dict[str, str]:
     return {path: held for path, held in snapshot(folder).items() if not set(path.split("/")) & set(DERIVED)}
 
 
+# pip and uv write such entries as files with their text
+LINKS = {"demo/alias.py": "__init__.py", "demo/sub64": "sub"}
+
+
 class Bench:
     """A project with `demo` in its environment, a second one that shares its objects, and somebody with pip or uv."""
 
     def __init__(self, project: Project, installer: str, ordinary: bool, mode: str) -> None:
         self.project, self.installer, self.ordinary = project, installer, ordinary
         self.mode = ("--link-mode", mode)
-        project.offer("demo", "1.0", files=demo("1.0"), entry_points={"demo": "demo:main"})
+        project.offer("demo", "1.0", files=demo("1.0"), entry_points={"demo": "demo:main"}, links=LINKS)
         project.write(["demo"])
         self.gpuenv("sync", *self.mode)
         self.second = object.__new__(Project)

@@ -6,7 +6,6 @@ import json
 import os
 import py_compile
 import re
-import stat
 import tarfile
 import tempfile
 import zipfile
@@ -88,13 +87,7 @@ def bundled(folder: Path, links: Mapping[str, str], files: Mapping[str, bytes | 
 
 def zipped(folder: Path, links: Mapping[str, str], files: Mapping[str, bytes | str] = FILES) -> Path:
     """It as a ZIP with entries that are links."""
-    wheel = demo(folder, files)
-    with zipfile.ZipFile(wheel, "a") as archive:
-        for path, target in links.items():
-            info = zipfile.ZipInfo(path)
-            info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(info, target)
-    return wheel
+    return make_wheel(folder, "demo", files=files, links=links)
 
 
 def listed(folder: Path, links: Mapping[str, str], files: Mapping[str, bytes | str] = FILES) -> Path:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import stat
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,11 +42,13 @@ def make_wheel(
     metadata: str | None = None,
     executable: Sequence[str] = (),
     stored: bool = False,
+    links: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a wheel into `folder` and return its path.
 
     files: archive path to content; by default one module that knows its version. entry_points: console scripts.
     executable: files that get the executable bit. metadata: replaces the METADATA text. stored: no compression.
+    links: archive path to target, of entries that are symbolic links; RECORD does not list them.
     """
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
@@ -68,6 +71,10 @@ def make_wheel(
             member.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
             member.external_attr = (0o100755 if path in executable else 0o100644) << 16
             archive.writestr(member, data)
+        for path, target in (links or {}).items():
+            member = zipfile.ZipInfo(path, _LONG_AGO)
+            member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(member, target)
     return wheel
 
 

@@ -1,19 +1,15 @@
 """Links that objects have of their own, in views of every kind."""
 
 import os
-import stat
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import StoreError
 from gpuenv.model.stored import StoredObject
 from gpuenv.view.build import build_view
 from tests.support.binaries import library
-from tests.support.wheels import make_wheel
 from tests.view.conftest import Bench
 
 Files = Mapping[str, bytes | str]
@@ -36,14 +32,7 @@ LINKS = {
 
 def linked(bench: Bench, name: str, files: Files, links: Mapping[str, str]) -> StoredObject:
     """A distribution with links, in the store."""
-    wheel = make_wheel(bench.wheels, name, files=files)
-    with zipfile.ZipFile(wheel, "a") as archive:
-        for path, target in links.items():
-            info = zipfile.ZipInfo(path)
-            info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(info, target)
-    sha256 = f"{len(list(bench.wheels.iterdir())):064x}"
-    return bench.shelf.ingest(wheel, sha256=sha256, name=name, version="1.0", origin_paths=origin_paths)
+    return bench.add(name, dict(files), links=links)
 
 
 def test_links_keep_their_text(bench: Bench) -> None:
