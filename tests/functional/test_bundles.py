@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.binaries import library
 from tests.support.bundles import make_bundle
+from tests.support.compiled import module_and_library, needs_compiler, needs_headers
 from tests.support.project import PYTHON, Project, snapshot
 
 SO = library("libnative.so.1", symbol="native")
@@ -23,6 +24,7 @@ LINKS = {
     f"lib/python{PYTHON}/site-packages/native/lib/libnative.so.1": "libnative.so.1.2",
     "lib/libdata.so": "libdata.so.1",
 }
+TAG = f"manylinux_2_17_{os.uname().machine}"
 MODES = ("symlink", "hardlink", "copy")
 
 
@@ -162,3 +164,22 @@ def test_a_hostile_link_leaves_the_environment_as_it_was(bundled: Project) -> No
     assert "link 'evil/secrets' leads out of where it is installed" in refused.err
     assert bundled.venv.readlink() == before
     assert not (bundled.site / "evil").exists()
+
+
+@needs_compiler
+@needs_headers
+@pytest.mark.parametrize("mode", MODES)
+def test_a_library_behind_links_is_bound_and_opened(mode: str, project: Project) -> None:
+    """A module of a wheel needs a library whose soname is a link in a bundle: bound, checked by the loader, called."""
+    core, library = module_and_library(42)
+    folder = project.root / "wheels"
+    files = {f"dep/lib/libdep.so{end}": library for end in ("", ".1", ".1.2")}
+    wheel = project.wheel("dep", folder=folder, files={"dep/__init__.py": "", **files}, tags=f"py3-none-{TAG}")
+    make_bundle(wheel, restore_links=True)
+    wheel.unlink()
+    user = {"user/__init__.py": "", "user/core.so": core}
+    project.wheel("user", folder=folder, files=user, requires=["dep"], tags=f"py3-none-{TAG}")
+    project.write(["user"], more='[tool.gpuenv]\nscan = "all"\n[[tool.gpuenv.index]]\nname = "ours"\npath = "wheels"\n')
+    project.run("sync", "--link-mode", mode)
+    assert (project.site / "dep/lib/libdep.so.1").readlink() == Path("libdep.so.1.2")
+    assert project.inside("python", "-c", "import user.core; print(user.core.get())") == "42\n"
