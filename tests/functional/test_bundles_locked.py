@@ -7,6 +7,8 @@ import msgspec.structs
 import pytest
 
 from gpuenv.lock import decode
+from gpuenv.model.facts import encode_facts
+from tests.support.binaries import library
 from tests.support.bundles import digest_of, facts_in, make_bundle
 from tests.support.compiled import compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, Project
@@ -188,12 +190,36 @@ def test_a_bundle_that_lies_is_no_object(project: Project) -> None:
     wheel = project.wheel("dep", files={"dep_libs/libother.so.1": made.read_bytes()}, tags=TAGS)
     facts = facts_in(wheel)
     lie = msgspec.structs.replace(facts.objects[0], soname="libdep.so.1")
-    project.server.add(make_bundle(wheel, facts=msgspec.structs.replace(facts, objects=(lie,))))
+    bundle = make_bundle(wheel, facts=msgspec.structs.replace(facts, objects=(lie,)))
+    project.server.add(bundle)
     more = 'native = ["libdep.so.1"]\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
     project.write([], more=PROVIDED + more)
     project.run("lock")
+    assert project.run("inspect", bundle, rc=1).out  # what it really says is known from now on
     error = project.run("sync", rc=None)
     assert error.rc == 1
     assert "says what is not true of it" in error.err
     assert "has soname libother.so.1, not libdep.so.1" in error.err
     assert not list((project.store / "objects").iterdir())
+
+
+def test_facts_of_an_index_save_the_reading_of_a_wheel(project: Project) -> None:
+    """With a sidecar nothing of the wheel is asked for when locking; a lie in it is refused when it is unpacked."""
+    wheel = project.wheel("dep", files={"dep_libs/libdep.so.1": library("libdep.so.1")}, tags=TAGS)
+    facts = facts_in(wheel)
+    more = 'native = ["libdep.so.1"]\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
+    project.server.add(wheel, native=encode_facts(facts))
+    project.write([], more=PROVIDED + more)
+    project.run("lock")
+    assert project.server.count("native.json") == 1
+    assert [path for path in project.server.paths if path.endswith(".whl")] == []
+    project.run("sync")
+    lie = msgspec.structs.replace(facts.objects[0], soname="libdep.so.1", needed=("libc.so.6",))
+    other = project.wheel("dep", "2.0", files={"dep_libs/libdep.so.1": library("libdep.so.1")}, tags=TAGS)
+    digest = digest_of(other)
+    project.server.add(other, native=encode_facts(msgspec.structs.replace(facts, sha256=digest, objects=(lie,))))
+    project.run("lock", "--upgrade", "--refresh")
+    error = project.run("sync", rc=1).err
+    assert "dep-2.0-py3-none-manylinux2014_x86_64.whl is not what the lock relies on" in error
+    assert "has no needed libc.so.6, which is stated" in error
+    assert project.installed() == {"dep": "1.0"}

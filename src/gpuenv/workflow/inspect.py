@@ -112,11 +112,9 @@ def _inspected(path: str, tree: Tree, sha256: str | None, project: Project) -> I
 def _held_to_its_word(found: Inspected) -> Inspected:
     """A bundle; with what it says of its own binaries and is not so as damage."""
     from gpuenv.archive.bundled import NATIVE
-    from gpuenv.index.about import about_file
-    from gpuenv.workflow.verify import difference
+    from gpuenv.workflow.verify import lie_of
 
-    said = about_file(Path(found.path), found.name).facts
-    lie = difference(said, found.facts, links=True) if said is not None else None
+    lie = lie_of(Path(found.path), found.name, found.facts)
     if lie is None:
         return found
     return replace(found, facts=with_damage(found.facts, NATIVE, f"differs from the binaries: {lie}"))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from gpuenv.archive.bundled import Bundle, Bundled, open_bundle
 from gpuenv.archive.links import is_links, links_of, parse_links
@@ -13,46 +12,37 @@ from gpuenv.archive.tree import open_tree, open_tree_from
 from gpuenv.binaries.artifact import may_matter, read_artifact
 from gpuenv.binaries.unpacked import CheckedWheel, Unpacked
 from gpuenv.errors import ArchiveError
-from gpuenv.index.about import about_bundle
 from gpuenv.model.facts import NativeFacts, Symlink, moved
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.version import BUNDLE
 
-__all__ = ["Packed", "read_packed", "read_stored"]
+__all__ = ["read_packed", "read_stored"]
 
 _STEM = 2  # parts of a wheel's name before its tags
 _SITE = "site-packages/"
 _WORKERS = 1  # nothing is inflated: two would take turns, and a tenth longer
 
 
-class Packed(NamedTuple):
-    """The facts of an artifact whose bytes are at hand. said: what a bundle says of itself."""
-
-    facts: NativeFacts
-    said: NativeFacts | None = None
-
-
-def read_packed(artifact: LockedArtifact, file: Path, unpacked: Path) -> Packed:
+def read_packed(artifact: LockedArtifact, file: Path, unpacked: Path) -> NativeFacts:
     """The facts of a wheel or bundle. unpacked: where its files lie, as in an object of the store."""
     if artifact.filename.endswith(BUNDLE):
         return _read_bundle(artifact, file, unpacked)
     with open_tree_from(file.name, CheckedWheel.open(file)) as tree, Unpacked(unpacked) as folder:
         if tree.parallel:
             tree.files = tuple(folder.file(one, _in_object(one.path)) for one in tree.files if may_matter(one))
-        return Packed(read_artifact(tree, artifact.sha256, workers=_WORKERS))
+        return read_artifact(tree, artifact.sha256, workers=_WORKERS)
 
 
-def _read_bundle(artifact: LockedArtifact, file: Path, unpacked: Path) -> Packed:
+def _read_bundle(artifact: LockedArtifact, file: Path, unpacked: Path) -> NativeFacts:
     with open_bundle(file) as bundle, Unpacked(unpacked) as folder:
-        said = about_bundle(bundle, artifact.filename).facts
         packed = filter(may_matter, map(partial(_packed, bundle), bundle.members))
         files = tuple(folder.file(one, _in_object(one.path)) for one in packed)
         if all(one.read is not None for one in files):
             tree = Tree(bundle.name, "tar", artifact.size, files, tuple(_links(bundle)))
-            return Packed(read_artifact(tree, artifact.sha256, workers=_WORKERS), said)
+            return read_artifact(tree, artifact.sha256, workers=_WORKERS)
     # what is not installed, such as bytecode by its name, is read all the same
     with open_tree(file) as stream:
-        return Packed(read_artifact(stream, artifact.sha256, workers=_WORKERS), said)
+        return read_artifact(stream, artifact.sha256, workers=_WORKERS)
 
 
 def _packed(bundle: Bundle, member: Bundled) -> File:

@@ -16,7 +16,8 @@ from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.rules import NativeRules, PackageRules, Scan
 from gpuenv.model.stored import Directory, decode_listing
 from gpuenv.model.target import Target
-from gpuenv.model.version import is_native
+from gpuenv.model.version import BUNDLE, is_native
+from gpuenv.store.linked import DEVEL
 from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache, OfferedFacts
 from gpuenv.workflow.project import Project
@@ -31,6 +32,7 @@ __all__ = [
     "hosted",
     "installed",
     "judge",
+    "lie_of",
     "rules_of",
     "warnings",
 ]
@@ -59,6 +61,12 @@ class NativeReader:
         if not is_native(artifact.filename):
             return
         facts = self._kept.get(artifact.sha256) or self._read(artifact, wheel, unpacked)
+        if artifact.filename.endswith(BUNDLE) and (lie := lie_of(wheel, artifact.filename, facts)) is not None:
+            raise IntegrityError(
+                f"{artifact.filename} says what is not true of it",
+                causes=[f"its native.json differs from its binaries: {lie}"],
+                hints=["report this file to who published it: it has to be made anew"],
+            )
         self._known[artifact.sha256] = facts
         self._compare(artifact, facts)
 
@@ -68,21 +76,17 @@ class NativeReader:
             return None
         digest = artifact.sha256
         if digest not in self._known:
-            known = self._kept.get(digest) or self._unpacked.get(digest) or self._read_unpacked(artifact, stored)
+            known, unpacked = self._kept.get(digest), False
+            if known is None:
+                known, unpacked = self._unpacked.get(digest) or self._read_unpacked(artifact, stored), True
             self._known[digest] = known
-            self._compare(artifact, known)
+            self._compare(artifact, known, unpacked=unpacked)
         return self._known[digest]
 
     def _read(self, artifact: LockedArtifact, wheel: Path, unpacked: Path) -> NativeFacts:
         from gpuenv.workflow.reading import read_packed
 
-        facts, said = read_packed(artifact, wheel, unpacked)
-        if said is not None and (found := difference(said, own(facts), links=True)) is not None:
-            raise IntegrityError(
-                f"{artifact.filename} says what is not true of it",
-                causes=[f"its native.json differs from its binaries: {found}"],
-                hints=["report this file to who published it: it has to be made anew"],
-            )
+        facts = read_packed(artifact, wheel, unpacked)
         self._kept.put(artifact.sha256, facts)
         return facts
 
@@ -93,7 +97,7 @@ class NativeReader:
         self._unpacked.put(artifact.sha256, facts)
         return facts
 
-    def _compare(self, artifact: LockedArtifact, facts: NativeFacts) -> None:
+    def _compare(self, artifact: LockedArtifact, facts: NativeFacts, *, unpacked: bool = False) -> None:
         if artifact.facts == "published":
             stated = self._published.get(artifact.name, artifact.sha256)
             source = "the table of published facts"
@@ -104,6 +108,8 @@ class NativeReader:
             hints = [f"solve again with what the file holds: gpuenv lock --upgrade-package {artifact.name}"]
         else:
             return
+        if stated is not None and unpacked:
+            stated, facts = _as_unpacked(stated), _as_unpacked(facts)
         found = difference(stated, facts) if stated is not None else None
         if found is not None:
             raise IntegrityError(
@@ -111,6 +117,20 @@ class NativeReader:
                 causes=[f"{source} differs from the file itself: {found}"],
                 hints=hints,
             )
+
+
+def lie_of(bundle: Path, filename: str, facts: NativeFacts) -> str | None:
+    """What a bundle on this machine says of its binaries, and is not so, in words; None: what it says is true."""
+    from gpuenv.index.about import about_file
+
+    said = about_file(bundle, filename).facts
+    return difference(said, own(facts), links=True) if said is not None else None
+
+
+def _as_unpacked(facts: NativeFacts) -> NativeFacts:
+    """The facts without AMD's development tree, which is an archive in the wheel and a folder in the store."""
+    objects = (one for one in own(facts).objects if not installed_at(one.path).startswith(DEVEL))
+    return facts.with_objects(tuple(objects))
 
 
 def difference(stated: NativeFacts, found: NativeFacts, *, links: bool = False) -> str | None:
