@@ -144,6 +144,15 @@ def test_links_that_stay(tmp_path: Path, path: str, target: str, expected: tuple
     assert list(left) == [f"{LIB}/folder"]
 
 
+def test_links_to_links_that_are_left_out(tmp_path: Path) -> None:
+    """What leads to a link that is left out is left out, too, however long the chain."""
+    links = {"usr/lib/a": "b", "usr/lib/b": "c", "usr/lib/c": ".."}
+    _, kept, left = placed(make_tree(tmp_path, {"usr/lib/libfoo.so": "x"}, links))
+    assert kept == {}
+    assert left["usr/lib/a"] == "it leads to b, which is left out"
+    assert sorted(left) == sorted(links)
+
+
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
@@ -154,6 +163,8 @@ def test_links_that_stay(tmp_path: Path, path: str, target: str, expected: tuple
         ("../../..", "it leads to ../../.., which is not there"),
         ("..", "it leads to .., a folder that it lies in"),
         ("../../../var/x", "it leads to ../../../var/x, which is not there"),
+        ("nowhere/../libfoo.so.1", "it leads to nowhere/../libfoo.so.1, which is not there"),
+        ("libfoo.so.1/../libfoo.so.1", "it leads to libfoo.so.1/../libfoo.so.1, which is not there"),
     ],
 )
 def test_links_that_are_left_out(tmp_path: Path, target: str, reason: str) -> None:
@@ -181,9 +192,13 @@ def test_links_in_a_circle(tmp_path: Path, links: dict[str, str]) -> None:
 
 
 FOLDERS = ("usr/lib", LIB, "usr/share/a", "usr/bin")
-STEPS = st.lists(
+ANY_STEPS = st.lists(
     st.sampled_from(["..", "lib", "x86_64-linux-gnu", "share", "a", "l0", "l1", "l2", "f0"]), min_size=1, max_size=4
 )
+GOOD_STEPS = st.sampled_from(
+    ["f0", "l0", "l1", "../lib/l0", "../../lib/f0", "../share/a/f1", "../share/a", "x86_64-linux-gnu/f0", "../bin"]
+).map(lambda text: text.split("/"))
+STEPS = ANY_STEPS | GOOD_STEPS
 
 
 @settings(max_examples=150, deadline=None)

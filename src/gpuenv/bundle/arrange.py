@@ -137,13 +137,31 @@ def arrange(tree: FoundTree, place: Place) -> Arranged:
             files[path] = file
     _refuse_modules(tree, files)
     links = _Links(tree, place, files)
-    kept = {link for found in tree.links if (link := links.kept(found, left_out)) is not None}
+    led = {link: found for found in tree.links if (link := links.kept(found, left_out)) is not None}
+    kept = _held(led, files, left_out)
     taken = Counter(link.path for link in kept)
     twice = sorted(path for path, count in taken.items() if count > 1 or path in files)
     if twice:
         causes = [f"several files or links would be {path}" for path in twice[:_SHOWN]]
         raise ArchiveError(f"{tree.folder} cannot be packed", causes=causes, hints=["--exclude PATTERN"])
     return Arranged(dict(sorted(files.items())), tuple(sorted(kept)), tuple(sorted(left_out)))
+
+
+def _held(led: dict[FoundLink, FoundLink], files: Iterable[str], left_out: list[LeftOut]) -> set[FoundLink]:
+    """Those links that do not lead to one that was left out. led: with each, what it is in the tree."""
+    there = {folder for path in files for folder in (path, *_above(path))}
+    kept = set(led)
+    while True:
+        known = there | {link.path for link in kept}
+        lost = {link for link in kept if _target_of(link) not in known}
+        if not lost:
+            return kept
+        left_out += [LeftOut(led[link].path, f"it leads to {led[link].target}, which is left out") for link in lost]
+        kept -= lost
+
+
+def _target_of(link: FoundLink) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target))
 
 
 def _refuse_modules(tree: FoundTree, files: dict[str, FoundFile]) -> None:
@@ -157,6 +175,10 @@ def _refuse_modules(tree: FoundTree, files: dict[str, FoundFile]) -> None:
 
 class _Outside(Exception):
     """A link leads out of what is packed."""
+
+
+class _Missing(Exception):
+    """A link leads through a folder that is not there."""
 
 
 class _Links:
@@ -183,7 +205,9 @@ class _Links:
         except _Outside:
             left_out.append(LeftOut(link.path, f"it leads out of the tree, to {link.target}"))
             return None
-        target = self._place.moved(named)
+        except _Missing:
+            named = final = ""
+        target = self._place.moved(named) if named else None
         if target is None or (final not in self._files and final not in self._folders):
             left_out.append(LeftOut(link.path, f"it leads to {link.target}, which is not there"))
             return None
@@ -227,6 +251,8 @@ class _Links:
             if path in self._targets and (last or number + 1 < len(steps)):
                 path = self._follow(FoundLink(path, self._targets[path]), last=True, depth=depth + 1)
             parts = path.split("/") if path else []
+            if path and path not in self._tree.folders and number + 1 < len(steps):
+                raise _Missing
         return "/".join(parts)
 
     def _loop(self, link: FoundLink) -> ArchiveError:
