@@ -223,3 +223,21 @@ def test_facts_of_an_index_save_the_reading_of_a_wheel(project: Project) -> None
     assert "dep-2.0-py3-none-manylinux2014_x86_64.whl is not what the lock relies on" in error
     assert "has no needed libc.so.6, which is stated" in error
     assert project.installed() == {"dep": "1.0"}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_bundle_that_says_nothing_is_read(project: Project, ranges: bool) -> None:
+    """A bundle without facts is read whole when its facts decide, and comes once from a server without ranges."""
+    project.server.ranges = ranges
+    wheel = project.wheel("dep", files={"dep_libs/libdep.so.1": library("libdep.so.1")}, tags=TAGS)
+    bundle = make_bundle(wheel)
+    project.server.add(bundle)
+    more = 'native = ["libdep.so.1"]\n[tool.gpuenv.providers]\n"libdep.so.1" = "dep"\n'
+    project.write([], more=PROVIDED + more)
+    project.run("lock")
+    (artifact,) = decode(project.lock.read_text()).artifacts.values()
+    assert (artifact.filename, artifact.facts, artifact.origin) == (bundle.name, "read", digest_of(wheel))
+    whole = [one for one in project.server.requests if one.path.endswith(bundle.name) and "range" not in one.headers]
+    assert len(whole) == (0 if ranges else 1)
+    project.run("sync")
+    assert project.installed() == {"dep": "1.0"}

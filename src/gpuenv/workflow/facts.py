@@ -127,8 +127,10 @@ class WheelFacts:
         if wheel.url.startswith("file:"):
             tree = open_tree(path_of(wheel.url))
         else:
+            # by its digest it is found where it had to be downloaded whole
+            url = f"{wheel.url}#sha256={wheel.sha256}" if wheel.sha256 else wheel.url
             source = open_remote(
-                wheel.url, index=index, cache_dir=project.cache, offline=project.offline, environ=project.environ
+                url, index=index, cache_dir=project.cache, offline=project.offline, environ=project.environ
             )
             tree = open_tree_from(wheel.filename, source)
         with tree:
