@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gpuenv.archive.staging import remove_tree
 from tests.support.binaries import library
 from tests.support.bundles import make_bundle
 from tests.support.compiled import module_and_library, needs_compiler, needs_headers
@@ -183,3 +184,27 @@ def test_a_library_behind_links_is_bound_and_opened(mode: str, project: Project)
     project.run("sync", "--link-mode", mode)
     assert (project.site / "dep/lib/libdep.so.1").readlink() == Path("libdep.so.1.2")
     assert project.inside("python", "-c", "import user.core; print(user.core.get())") == "42\n"
+
+
+def test_an_object_that_is_gone_is_named_once(bundled: Project) -> None:
+    """Links of a package to what is gone with its object are not named besides."""
+    unfold = "[tool.gpuenv.packages.native]\nunfold = true\n"
+    bundled.manifest.write_text(bundled.manifest.read_text() + unfold)
+    bundled.run("sync", "--link-mode", "symlink")
+    assert not (bundled.site / "native/lib").is_symlink()
+    lost = object_of(bundled, "native")
+    remove_tree(lost)
+    found = bundled.run("store", "verify", "--json", rc=1).json["damaged"]
+    assert [(one["object"], one["path"]) for one in found] == [(lost.name, "")]
+
+
+def test_links_to_packages_that_are_not_there_are_no_damage(project: Project) -> None:
+    """AMD's development tree may be installed without what it leads to: verify and doctor leave it at that."""
+    files = {"_rocm_sdk_devel/__init__.py": "", "rocm_sdk_devel/__init__.py": ""}
+    links = {"_rocm_sdk_devel/lib/libhsa.so": "../../_rocm_sdk_core/lib/libhsa.so.1"}
+    project.offer("rocm-sdk-devel", files=files, links=links)
+    project.write(["rocm-sdk-devel"])
+    project.run("sync")
+    assert (project.site / "_rocm_sdk_devel/lib/libhsa.so").is_symlink()
+    assert project.run("store", "verify").rc == 0
+    assert project.run("doctor").rc == 0

@@ -211,7 +211,8 @@ def test_damage_is_found(whole: Project) -> None:
     view = Path(os.path.realpath(whole.venv))
     (view / "bin" / "lost").symlink_to("nowhere")
     assert unmet(diagnosis(whole, rc=1)) == [
-        ("view", "links of .venv", ".venv/bin/lost leads nowhere: run `gpuenv sync`")
+        ("view", "links of .venv", ".venv/bin/lost leads nowhere: run `gpuenv sync`"),
+        ("view", ".venv", "bin was changed by something else than gpuenv: run `gpuenv sync`"),
     ]
     (view / "bin" / "lost").unlink()
     assert unmet(diagnosis(whole)) == []

@@ -21,8 +21,7 @@ from gpuenv.archive.unpacking import Placed, SymbolicLink, Unpacked, make_folder
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.errors import ArchiveError
 from gpuenv.model.stored import SITE_PACKAGES
-from gpuenv.store.linked import DEVEL
-from gpuenv.store.tree import TreeLink
+from gpuenv.store.tree import DEVEL, TreeLink
 
 __all__ = ["device_links", "expand", "is_devel"]
 

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gpuenv.archive.names import Refused, check_name, check_target
 from gpuenv.model.stored import SITE_PACKAGES
 from gpuenv.store.entrypoints import BadName
-from gpuenv.store.tree import TreeLink
+from gpuenv.store.tree import DEVEL, TreeLink
 
 __all__ = ["DEVEL", "leads_of"]
 
-DEVEL = "_rocm_sdk_devel"
 _MOST_STEPS = 40  # as many links as Linux follows on the way to one file
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpuenv.archive.staging import staging
+from gpuenv.store.tree import DEVEL
 
 __all__ = ["Inode", "Nowhere", "artifacts", "dead_links", "follow", "inodes"]
 
@@ -30,7 +31,10 @@ class Nowhere(NamedTuple):
 
 
 def dead_links(folder: Path) -> Iterator[Nowhere]:
-    """Every link below `folder` that leads nowhere; no link is followed into a directory."""
+    """Every link below `folder` that leads nowhere; no link is followed into a directory.
+
+    Of AMD's development tree none is meant: it leads to packages that need not be installed.
+    """
     todo = [""]
     while todo:
         below = todo.pop()
@@ -39,7 +43,7 @@ def dead_links(folder: Path) -> Iterator[Nowhere]:
                 path = f"{below}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(f"{path}/")
-                elif entry.is_symlink() and _is_dead(entry):
+                elif entry.is_symlink() and _is_dead(entry) and f"/{DEVEL}" not in f"/{path}":
                     target = os.readlink(entry.path)  # noqa: PTH115
                     rest = f"/{target}".partition(_OBJECTS)[2]
                     yield Nowhere(path, target, rest.partition("/")[0] or None)

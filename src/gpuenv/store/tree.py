@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from gpuenv.model.stored import SITE_PACKAGES, Directory, Reach, StoredFile, StoredLink
 
-__all__ = ["TreeFile", "TreeLink", "directories_of", "links_in", "reaches_of", "shallow_part", "tree_hash"]
+__all__ = ["DEVEL", "TreeFile", "TreeLink", "directories_of", "links_in", "reaches_of", "shallow_part", "tree_hash"]
+
+# With what the name of AMD's development tree begins, the one whose links may lead to other distributions.
+DEVEL = "_rocm_sdk_devel"
 
 
 class TreeFile(NamedTuple):

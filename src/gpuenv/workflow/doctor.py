@@ -22,6 +22,7 @@ from gpuenv.model.rules import NativeRules
 from gpuenv.model.stored import StoredObject, decode_listing
 from gpuenv.store.below import lost
 from gpuenv.store.derive import recipes
+from gpuenv.store.links import dead_links
 from gpuenv.store.store import Store
 from gpuenv.view.loading import preloaded
 from gpuenv.view.preload import Installed, Openings
@@ -286,13 +287,8 @@ def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> Iterat
 
 
 def _broken_link(venv: Path) -> str | None:
-    root = os.path.realpath(venv)
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = f"{folder}/{name}"
-            if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - thousands of them
-                return f".venv{path.removeprefix(root)}"
-    return None
+    root = Path(os.path.realpath(venv))
+    return next((f".venv/{link.path}" for link in dead_links(root)), None) if root.is_dir() else None
 
 
 # the binaries

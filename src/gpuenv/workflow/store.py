@@ -221,12 +221,11 @@ def _elsewhere(store: Path, views: Mapping[str, Mapping[str, object]]) -> Iterat
         if name in used:  # a rollback makes others again
             lost_by |= {(base, key): None for base, keys in lost(marker).items() for key in keys}
         into = {key for key in _named(marker) - below if key not in here}
-        for link in dead_links(store / "views" / name):
-            if link.key in below:
-                continue
-            if link.key is not None and link.key not in here:
-                into.add(link.key)
-            else:
+        broken = [link for link in dead_links(store / "views" / name) if link.key not in below]
+        into |= {link.key for link in broken if link.key is not None and link.key not in here}
+        for link in broken:
+            # a link of a package to another one in the view follows what that leads to
+            if link.key in here or (link.key is None and not into):
                 problem = f"leads to {link.target}, which is not there"
                 dead.append(Damage(None, f"views/{name}/{link.path}", problem, "link"))
         for key in into:
