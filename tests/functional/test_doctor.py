@@ -209,12 +209,14 @@ def test_damage_is_found(whole: Project) -> None:
     ]
     (whole.base / "away").rename(whole.store / "artifacts")
     view = Path(os.path.realpath(whole.venv))
+    times = (view / "bin").stat().st_atime_ns, (view / "bin").stat().st_mtime_ns
     (view / "bin" / "lost").symlink_to("nowhere")
+    os.utime(view / "bin", ns=times)
     assert unmet(diagnosis(whole, rc=1)) == [
-        ("view", "links of .venv", ".venv/bin/lost leads nowhere: run `gpuenv sync`"),
-        ("view", ".venv", "bin was changed by something else than gpuenv: run `gpuenv sync`"),
+        ("view", "links of .venv", ".venv/bin/lost leads nowhere: run `gpuenv sync`")
     ]
     (view / "bin" / "lost").unlink()
+    os.utime(view / "bin", ns=times)
     assert unmet(diagnosis(whole)) == []
 
 
