@@ -80,6 +80,8 @@ NVIDIA_ARCHITECTURES = tuple(f"sm_{number}" for number in _CAPABILITIES)
 # between these nor with them.
 _TEGRA = {(5, 3), (6, 2), (7, 2), (8, 7), (8, 8), (10, 1), (11, 0)}
 
+# The first major version that code can be made for a family of.
+_FIRST_FAMILIES = 10
 # Families that are not simply "this minor version and later ones of the same major".
 _FAMILIES = {
     (10, 0): {(10, 0), (10, 3)},
@@ -216,6 +218,8 @@ def _reaches(own: tuple[int, int], there: tuple[int, int], suffix: str) -> bool:
     if suffix == "a":
         return own == there
     if suffix == "f":
+        if own[0] < _FIRST_FAMILIES:
+            return own == there
         return there in _FAMILIES[own] if own in _FAMILIES else own[0] == there[0] and own <= there
     return own <= there
 
