@@ -3,6 +3,7 @@
 import io
 import random
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from gpuenv.archive.bundle import Content, write_bundle
@@ -41,6 +42,14 @@ def test_copies_of_a_large_file_cost_next_to_nothing(tmp_path: Path) -> None:
     digests = {place.member.name: one.sha256 for place, one in zip(places, written_, strict=True)}
     assert len({digests[name] for name in names}) == 1
     assert len(set(digests.values())) == 2
+
+
+def test_a_huge_file_does_not_part_those_that_are_alike() -> None:
+    """Two libraries that repeat each other share a frame, also where one of 70 MiB stands between them by name."""
+    one, huge = noise(4 * MIB), noise(70 * MIB, 2)
+    copy = Content("libz.so", 4 * MIB + 1, False, lambda: chain(one(), [b"x"]))
+    data = written(Content("liba.so", 4 * MIB, False, one), Content("libm.so", 70 * MIB, False, huge), copy)
+    assert len(data) < 74.5 * MIB
 
 
 def test_files_of_one_size_are_no_twins_for_that() -> None:

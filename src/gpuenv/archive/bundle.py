@@ -10,6 +10,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from gpuenv.archive.bundled import CONTENTS, NATIVE, SymbolicLink
@@ -87,16 +88,22 @@ def _row(file: Content) -> list[str | int]:
 def _groups(files: Sequence[Content], twins: Mapping[Content, Content], most: int) -> Iterator[list[Content]]:
     """Files in frames of `most` bytes: those of one kind and name beside each other, for they are alike.
 
-    A twin comes right behind the file that it repeats, in the same frame whatever its size: there it costs nothing.
+    A twin comes right behind the file that it repeats, in the same frame whatever its size: there it costs nothing. A
+    file that fills a frame by itself has one, and does not come between those before and behind it.
     """
     group: list[Content] = []
     size = 0
-    for file in sorted(files, key=lambda file: (_likeness(twins.get(file, file)), file in twins, file.path)):
-        if group and size + file.size > most and file not in twins:
+    ordered = sorted(files, key=lambda file: (_likeness(twins.get(file, file)), file in twins, file.path))
+    for _, family in groupby(ordered, key=lambda file: twins.get(file, file)):
+        first, *others = family
+        if first.size > most:
+            yield [first, *others]
+            continue
+        if size + first.size > most:
             yield group
             group, size = [], 0
-        group.append(file)
-        size += 0 if file in twins else file.size
+        group += [first, *others]
+        size += first.size
     if group:
         yield group
 
