@@ -46,7 +46,7 @@ def write_frames(
 
     best: take minutes for a few per cent. far: the numbers of frames that repeat what lies further back than `NEAR`.
     Holds in memory the packed bytes of the frames under way (two; best: `workers`), and for each of them what zstd
-    needs: best 400 MiB, else 32 MiB and 48 MiB for each worker, 4 at most. The bytes depend on the contents and on the
+    needs: best 300 MiB, else 32 MiB and 48 MiB for each worker, 4 at most. The bytes depend on the contents and on the
     zstd library (its version, and whether it has threads), not on `workers`. Raises ValueError for a frame of 4 GiB.
     """
     found: list[Frame] = []
