@@ -33,12 +33,13 @@ _ROCM = "libraries of ROCm are never changed"
 class Bound(NamedTuple):
     """What an environment is made of. objects: by name, derived ones among them. installed: with what was added.
 
-    warnings: which programs will not find a library.
+    warnings: which programs will not find a library. dead: the binaries, by package and path, that these are about.
     """
 
     objects: Mapping[str, StoredObject]
     installed: Mapping[str, Installed]
     warnings: tuple[str, ...] = ()
+    dead: frozenset[tuple[str, str]] = frozenset()
 
 
 def bound(
@@ -71,7 +72,8 @@ def bound(
     told = {(one.name, one.path) for one in ways.dead}
     failed = {place: reason for place, reason in sorted(fixed.failed.items()) if place not in told}
     stuck = [f"{name}: {path} stays as it is: {reason}" for (name, path), reason in failed.items()]
-    return Bound(objects, rerouted(installed, ways.added), (*dict.fromkeys(one.words for one in ways.dead), *stuck))
+    warnings = (*dict.fromkeys(one.words for one in ways.dead), *stuck)
+    return Bound(objects, rerouted(installed, ways.added), warnings, frozenset({*told, *failed}))
 
 
 def made_again(store: Store, original: Path, recipe: Recipe, environ: Mapping[str, str]) -> str:

@@ -68,6 +68,7 @@ class _Checked(NamedTuple):
     """What the binaries of an environment come to. preload, libraries: as `ViewPlan` has it. facts: by package.
 
     objects: by package, derived ones among them; none where no package needs one of another. installed: likewise.
+    dead: binaries, by package and path, that are known not to find their libraries.
     """
 
     warnings: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class _Checked(NamedTuple):
     libraries: "LibraryFiles | None" = None
     objects: Mapping[str, StoredObject] = {}
     installed: Mapping[str, "Installed"] = {}
+    dead: frozenset[tuple[str, str]] = frozenset()
 
 
 def materialise(
@@ -178,7 +180,7 @@ def _checked(
         environ=project.environ,
     )
     warnings = (*verify.warnings(judged), *made.warnings)
-    return _Checked(warnings, preload_list(made.installed), known, None, made.objects, made.installed)
+    return _Checked(warnings, preload_list(made.installed), known, None, made.objects, made.installed, made.dead)
 
 
 def _check_binding(project: Project, store: Store, wanted: Wanted, plan: ViewPlan, checked: _Checked) -> None:
@@ -196,7 +198,7 @@ def _check_binding(project: Project, store: Store, wanted: Wanted, plan: ViewPla
     site, python = str(plan.path / plan.site_packages), selected.interpreter.path
     found = binding.check(distributions, site, preload=plan.preload, python=python, cpu=selected.machine.cpu)
     titles = {name: f"{name} {artifact.version}" for name, artifact in wanted.artifacts.items()}
-    binding.refuse_misbound(found.findings, titles)
+    binding.refuse_misbound((one for one in found.findings if (one.package, one.path) not in checked.dead), titles)
 
 
 def _libraries(
