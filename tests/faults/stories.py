@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gpuenv.store.marks import mark
 from tests.faults.support import World
+from tests.support.programs import find_program
 from tests.support.project import PLATFORM
 
 __all__ = ["MODULES", "STORIES", "Story", "object_of", "offered", "overwrite"]
@@ -143,5 +144,5 @@ STORIES = {
     "repair": Story(_ailing, ("store", "repair")),
     "gc": Story(_littered, ("store", "gc", "--older-than", "0")),
 }
-if shutil.which("gcc") and shutil.which("patchelf") and PLATFORM == "linux-x86_64":
+if shutil.which("gcc") and find_program("patchelf") and PLATFORM == "linux-x86_64":
     STORIES["sync that derives"] = Story(_bound, ("sync", "--frozen"))

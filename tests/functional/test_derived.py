@@ -19,6 +19,7 @@ import pytest
 from gpuenv.binaries.rewritten import look
 from gpuenv.store.derive import recipes
 from tests.support.compiled import compile_library, needs_compiler
+from tests.support.programs import needs_patchelf
 from tests.support.project import HERE, PYTHON, Project, target
 
 NATIVE = "py3-none-manylinux2014_x86_64"
@@ -26,7 +27,7 @@ HEADERS = Path(sysconfig.get_path("include"))
 pytestmark = [
     needs_compiler,
     pytest.mark.skipif(not HERE.count("linux-x86_64"), reason="the made wheels are for x86-64"),
-    pytest.mark.skipif(shutil.which("patchelf") is None, reason="needs patchelf"),
+    needs_patchelf,
 ]
 needs_headers = pytest.mark.skipif(not (HEADERS / "Python.h").exists(), reason="needs Python's headers")
 

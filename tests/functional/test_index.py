@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from gpuenv.workflow.project import Project as Session
 from gpuenv.workflow.project import write_atomically
 from tests.support.binaries import library
 from tests.support.bundles import make_bundle
+from tests.support.programs import find_program
 from tests.support.project import PATIENCE, Project, snapshot
 from tests.support.wheels import make_wheel
 
@@ -287,7 +287,7 @@ def test_a_lock_fetches_no_wheel(project: Project, wheels: Path) -> None:
 
 def installers() -> list[list[str]]:
     found = [[sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir"]]
-    uv = shutil.which("uv", path=f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}")
+    uv = find_program("uv")
     return [*found, [uv, "pip", "install", "--no-cache", "--python", sys.executable]] if uv else found
 
 

@@ -13,6 +13,7 @@ import pytest
 from gpuenv.errors import StoreError
 from gpuenv.store.access import as_the_store_is, refuse_unwritable
 from tests.support.compiled import module_and_library, needs_compiler, needs_headers
+from tests.support.programs import needs_patchelf
 from tests.support.project import PATIENCE, PYTHON, Project, Result
 from tests.support.simple_server import SimpleServer
 
@@ -214,7 +215,7 @@ def test_gc_of_a_base_keeps_what_is_synced_there(project: Project, base: Path) -
 
 @needs_compiler
 @needs_headers
-@pytest.mark.skipif(shutil.which("patchelf") is None, reason="needs patchelf")
+@needs_patchelf
 def test_derived_objects_above_a_base(project: Project) -> None:
     """What was derived in a base serves as it is; what is derived above it shares nothing with it that could change."""
     core, library = module_and_library(42)

@@ -2,14 +2,13 @@
 
 import ensurepip
 import os
-import shutil
 import subprocess
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.programs import find_program
 from tests.support.project import PATIENCE, Project, Result, snapshot
 
 DERIVED = ("__pycache__", "gpuenv.json")
@@ -90,7 +89,7 @@ class Bench:
 
 
 def uv() -> str:
-    found = shutil.which("uv", path=f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}")
+    found = find_program("uv")
     if found is None:
         pytest.skip("uv is not here")
     return found

@@ -1,7 +1,6 @@
 """pip and uv before an index that has bundles as well: they skip what they do not know, and install the wheel."""
 
 import os
-import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import make_bundle
+from tests.support.programs import find_program
 from tests.support.project import PATIENCE, Project
 
-HAVE = {"pip": find_spec("pip") is not None, "uv": shutil.which("uv") is not None}
+HAVE = {"pip": find_spec("pip") is not None, "uv": find_program("uv") is not None}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_other_installers_take_the_wheel(project: Project, place: Path, reader: 
     target = ["--target", str(place), "--index-url", project.server.url, "demo"]
     commands = {
         "pip": [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *target],
-        "uv": ["uv", "pip", "install", "--no-config", "--python", sys.executable, *target],
+        "uv": [str(find_program("uv")), "pip", "install", "--no-config", "--python", sys.executable, *target],
     }
     environment = {**os.environ, "HOME": str(place.parent / "home"), "UV_CACHE_DIR": str(place.parent / "uv")}
     done = subprocess.run(

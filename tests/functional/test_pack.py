@@ -17,6 +17,7 @@ from gpuenv.model.facts import decode_facts
 from tests.support.binaries import bundle as offload
 from tests.support.binaries import library
 from tests.support.compiled import HEADERS, compile_library, needs_compiler, needs_headers
+from tests.support.programs import find_program, needs_patchelf
 from tests.support.project import PYTHON, Project, snapshot
 from tests.support.trees import make_tree
 
@@ -24,7 +25,7 @@ LIB = "usr/lib/x86_64-linux-gnu"
 NAMED = ("--name", "foo-libs", "--version", "1.4")
 STEM = "foo_libs-1.4-py3-none-manylinux_2_5_x86_64.whl.tar.zst"
 needs_cmake = pytest.mark.skipif(
-    not all(map(shutil.which, ("cmake", "make", "gcc", "patchelf"))), reason="needs cmake, make, gcc and patchelf"
+    not all(map(find_program, ("cmake", "make", "gcc", "patchelf"))), reason="needs cmake, make, gcc and patchelf"
 )
 
 
@@ -264,7 +265,7 @@ def test_providers_of_an_index(project: Project) -> None:
 
 
 @needs_compiler
-@pytest.mark.skipif(shutil.which("patchelf") is None, reason="needs patchelf")
+@needs_patchelf
 def test_search_paths_become_relative(project: Project) -> None:
     """DT_RUNPATH and DT_RPATH that name the prefix begin with $ORIGIN and stay what they are; ROCm's stay."""
     lib = project.base / "stage" / "opt" / "foo" / "lib64"

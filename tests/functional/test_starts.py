@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.support.compiled import module_and_library, needs_compiler, needs_headers
+from tests.support.programs import find_program
 from tests.support.project import HERE, PATIENCE, Project
 
 pytestmark = [
@@ -129,7 +130,7 @@ def test_every_start_finds_the_library(project: Project, how: str) -> None:
     """However the view holds files and however Python is started, also after the store or the project moved."""
     if how == "folded" and os.geteuid() == 0 and not is_possible(*UNPRIVILEGED):
         pytest.skip("needs user namespaces")
-    if how == "runpath" and shutil.which("patchelf") is None:
+    if how == "runpath" and find_program("patchelf") is None:
         pytest.skip("needs patchelf")
     offer(project)
     project.write(["consumer", "dep<2"], more=BOUND + (RUNPATH if how == "runpath" else ""))
@@ -157,7 +158,7 @@ def test_every_start_finds_the_library(project: Project, how: str) -> None:
 @pytest.mark.parametrize("more", [BOUND, BOUND + RUNPATH], ids=["preload", "runpath"])
 def test_each_environment_has_its_own_provider(project: Project, more: str) -> None:
     """One object in two environments that bind one soname to two wheels: at the same time each gets its own."""
-    if more != BOUND and shutil.which("patchelf") is None:
+    if more != BOUND and find_program("patchelf") is None:
         pytest.skip("needs patchelf")
     offer(project)
     project.environment["PATH"] += f"{os.pathsep}{os.environ['PATH']}"

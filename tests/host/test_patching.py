@@ -13,8 +13,8 @@ from gpuenv.binaries.rewritten import change, look
 from gpuenv.errors import StoreError
 from gpuenv.host.patching import Patchelf, Traced, find_patchelf, set_search_path, trace
 from tests.support.compiled import compile_library, needs_compiler
+from tests.support.programs import needs_patchelf
 
-needs_patchelf = pytest.mark.skipif(shutil.which("patchelf") is None, reason="needs patchelf")
 ENTRY = "$ORIGIN/../../some/provider/lib"
 
 

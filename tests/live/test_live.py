@@ -12,6 +12,7 @@ import pytest
 
 from gpuenv.workflow.published import PublishedFacts
 from tests.live.conftest import TIMEOUT, Project
+from tests.support.programs import find_program
 
 pytestmark = pytest.mark.live
 
@@ -76,7 +77,7 @@ def test_smoke_quickstart(project: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("requirements", [WEB, ("jupyterlab", "matplotlib"), ("apache-airflow",)], ids=" ".join)
 def test_same_versions_as_uv(project: Make, requirements: tuple[str, ...], tmp_path: Path) -> None:
     """A project that has wheels for everything gets the versions that uv chooses for the same target."""
-    uv = shutil.which("uv", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))  # noqa: PTH120
+    uv = find_program("uv")
     if uv is None:
         pytest.skip("uv is not installed")
     ours = project(*requirements, python="3.12").json("lock")["targets"]["default"]["packages"]
