@@ -106,11 +106,12 @@ def installer(request: pytest.FixtureRequest, project: Project) -> str:
     return name
 
 
-@pytest.mark.parametrize(
-    ("who", "mode"),
-    [(who, mode) for who in ("root", "user") for mode in ("symlink", "hardlink", "copy")],
-    ids=lambda text: str(text),
-)
+WAYS = [(who, mode) for who in ("root", "user") for mode in ("symlink", "hardlink", "copy")]
+# pip takes three times as long
+TRIED = [("uv", *way) for way in WAYS] + [("pip", "root", "hardlink"), ("pip", "user", "symlink")]
+
+
+@pytest.mark.parametrize(("installer", "who", "mode"), TRIED, indirect=["installer"])
 def test_nobody_else_writes_through_a_view(who: str, mode: str, installer: str, project: Project) -> None:
     """Whatever pip or uv manage to do in a view: the store is whole, a second project is as it was, sync restores."""
     if who == "root" and os.geteuid():

@@ -14,7 +14,7 @@ from tests.support.project import Project, snapshot
 from tests.support.simple_server import Fault
 
 ALPHA = "/files/alpha-1.0-py3-none-any.whl"
-KILLS = 10
+KILLS = 4
 # enough that a download takes several pieces; incompressible, so that the wheel is as large
 BULK = random.Random(7).randbytes(300_000)  # noqa: S311 - bytes, not secrets
 

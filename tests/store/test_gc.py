@@ -488,7 +488,10 @@ def _killed(root: Path, step: int) -> None:
 
 
 def test_killed_at_any_step(shelf: Shelf) -> None:
-    """SIGKILL before each single change: what is kept is whole, no name leads nowhere, and the next run finishes."""
+    """SIGKILL before a change: what is kept is whole, no name leads nowhere, and the next run finishes.
+
+    Every third change, others each time; `benchmarks/faults.py --kills` tries all.
+    """
     shelf.sync("train", "a", "common", days=90)
     view = shelf.sync("train", "b", "common", days=80)
     shelf.sync("gone", "c", days=70)
@@ -500,7 +503,7 @@ def test_killed_at_any_step(shelf: Shelf) -> None:
     mark(shelf.root, shelf.object("c"))
     processes = multiprocessing.get_context("spawn")
     kept, exits = snapshot(view), []
-    for step in range(200):
+    for step in range(os.getpid() % 3, 200, 3):
         copy = shelf.base / "copy"
         subprocess.run(["cp", "-a", shelf.root, copy], check=True)
         process = processes.Process(target=_killed, args=(copy, step))
@@ -523,4 +526,4 @@ def test_killed_at_any_step(shelf: Shelf) -> None:
         if process.exitcode == 0:
             break
     assert exits == [-signal.SIGKILL] * (len(exits) - 1) + [0]
-    assert len(exits) > 15
+    assert len(exits) > 5
