@@ -6,7 +6,6 @@ import posixpath
 import re
 from base64 import urlsafe_b64encode
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
@@ -21,13 +20,13 @@ from gpuenv.archive.zipcheck import MAX_TOTAL
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zipwrite import write_wheel
 from gpuenv.errors import ArchiveError
+from gpuenv.model.follow import Astray, followed
 from gpuenv.model.version import BUNDLE
 
 __all__ = ["LinksAs", "Rewheeled", "copies", "to_wheel", "wheel_name"]
 
 LinksAs = Literal["copy", "LINKS"]
 
-_MOST_STEPS = 40  # as many links as Linux follows on the way to one file
 _MTIME = 315619200
 _WHEEL_VERSION = re.compile(rb"^(Wheel-Version:[ \t]*)1\.\d+[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
@@ -205,21 +204,7 @@ class _Copies:
 
     def _followed(self, path: str, link: str) -> str:
         """The path without links in it that a path leads to, as the system follows it."""
-        todo, done, steps = deque(path.split("/")), list[str](), 0
-        while todo:
-            part = todo.popleft()
-            if part == "..":
-                if not done:
-                    raise ValueError(f"link {link!r} leads out of it")
-                done.pop()
-            elif part not in ("", "."):
-                done.append(part)
-                target = self._links.get("/".join(done))
-                if target is not None:
-                    steps += 1
-                    if target.startswith("/") or steps > _MOST_STEPS:
-                        kind = "is absolute" if target.startswith("/") else "leads in a circle"
-                        raise ValueError(f"link {link!r} {kind}")
-                    done.pop()
-                    todo.extendleft(reversed(target.split("/")))
-        return "/".join(done)
+        try:
+            return followed(path, self._links)
+        except Astray as astray:
+            raise ValueError(f"link {link!r} {astray}") from None

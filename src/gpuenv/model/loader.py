@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts, ObjectFacts
+from gpuenv.model.follow import Astray, followed
 from gpuenv.model.host_libraries import HostPolicy
 from gpuenv.model.target import Target
 
@@ -25,7 +26,6 @@ _MACHINES = {"i686": "i386"}
 # Where site-packages lies in an environment of no particular Python, and the folders of NAME.data seen from there.
 SITE = "lib/python3/site-packages"
 _OUTSIDE = "../../.."
-_MOST_STEPS = 40  # as many links as Linux follows on the way to one file
 _MOST_NAMES = 1 << 16  # that links give to the files of one artifact
 _SCHEMES = {"purelib": "", "platlib": "", "data": "../../..", "scripts": "../../../bin", "headers": "../../../include"}
 
@@ -61,7 +61,7 @@ def also_at(facts: NativeFacts, places: Collection[str]) -> dict[str, str]:
         return {}
     links = {_from_root(installed_at(link.path)): link.target for link in facts.symlinks}
     names = {_from_root(place): place for place in places}
-    ends = {path: _followed(path, links) for path in links}
+    ends = {path: _end(path, links) for path in links}
     names |= {path: names[end] for path, end in ends.items() if end in names}
     order = sorted(names)
     below = (
@@ -83,25 +83,12 @@ def _from_root(place: str) -> str:
     return posixpath.normpath(posixpath.join(SITE, place))
 
 
-def _followed(path: str, links: Mapping[str, str]) -> str | None:
-    """The path without links that a path leads to; None where it leaves the environment or never ends."""
-    todo, done, steps = deque(path.split("/")), list[str](), 0
-    while todo:
-        part = todo.popleft()
-        if part == "..":
-            if not done:
-                return None
-            done.pop()
-        elif part not in ("", "."):
-            done.append(part)
-            target = links.get("/".join(done))
-            if target is not None:
-                steps += 1
-                if target.startswith("/") or steps > _MOST_STEPS:
-                    return None
-                done.pop()
-                todo.extendleft(reversed(target.split("/")))
-    return "/".join(done)
+def _end(path: str, links: Mapping[str, str]) -> str | None:
+    """Where a path leads; None where it leaves the environment or never ends."""
+    try:
+        return followed(path, links)
+    except Astray:
+        return None
 
 
 def search_path(found: ObjectFacts) -> tuple[str, ...]:

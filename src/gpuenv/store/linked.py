@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpuenv.archive.names import Refused, check_name, check_target
+from gpuenv.model.follow import MOST_LINKS
 from gpuenv.model.stored import SITE_PACKAGES
 from gpuenv.store.entrypoints import BadName
 from gpuenv.store.tree import DEVEL, TreeLink
 
 __all__ = ["DEVEL", "leads_of"]
-
-_MOST_STEPS = 40  # as many links as Linux follows on the way to one file
 
 
 def leads_of(files: Iterable[str], links: Sequence[TreeLink]) -> dict[str, str]:
@@ -84,8 +83,8 @@ class _Tree:
                 target = None if outward else self.targets.get(path)
                 if target is not None:
                     steps += 1
-                    if steps > _MOST_STEPS:
-                        raise _refused(link, f"leads in a circle, or through more than {_MOST_STEPS} links")
+                    if steps > MOST_LINKS:
+                        raise _refused(link, f"leads in a circle, or through more than {MOST_LINKS} links")
                     done.pop()
                     todo.extendleft(reversed(target.split("/")))
                 elif not outward and path not in self.files and path not in self.directories:
