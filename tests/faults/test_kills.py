@@ -10,7 +10,7 @@ from tests.faults.stories import MODULES, STORIES
 from tests.faults.support import World, damaged
 
 # How many points of each story are tried, chosen by chance; 0: all. benchmarks/faults.py tries all.
-SAMPLE = int(os.environ.get("GPUENV_TEST_KILLS", "6"))
+SAMPLE = int(os.environ.get("GPUENV_TEST_KILLS", "4"))
 
 
 def keys(found: list[str]) -> set[str]:

@@ -260,8 +260,10 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["scripts/answer", "site-packages/tool/data.txt"])
-@pytest.mark.parametrize("healer", ["repair", "sync", "repair one", "sync one"])
-@pytest.mark.parametrize("mode", ["symlink", "hardlink"])
+@pytest.mark.parametrize(
+    ("healer", "mode"),
+    [("repair", "symlink"), ("sync", "hardlink"), ("repair one", "hardlink"), ("sync one", "symlink")],
+)
 def test_tampered(project: Project, path: str, healer: str, mode: str) -> None:
     """One flipped byte in a rewritten binary, or in a file shared with the original, is named and healed in views."""
     offer(project)

@@ -108,7 +108,7 @@ def installer(request: pytest.FixtureRequest, project: Project) -> str:
 
 WAYS = [(who, mode) for who in ("root", "user") for mode in ("symlink", "hardlink", "copy")]
 # pip takes three times as long
-TRIED = [("uv", *way) for way in WAYS] + [("pip", "root", "hardlink"), ("pip", "user", "symlink")]
+TRIED = [*(("uv", *way) for way in WAYS), ("pip", "user", "symlink")]
 
 
 @pytest.mark.parametrize(("installer", "who", "mode"), TRIED, indirect=["installer"])
