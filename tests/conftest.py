@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def server() -> Iterator[SimpleServer]:
 def project(tmp_path: Path, server: SimpleServer) -> Project:
     """An empty project whose default index is the loopback one."""
     return Project(tmp_path, server)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: twice as many workers as processors, for most tests wait for processes and for the disk."""
+    return 2 * (os.cpu_count() or 1)

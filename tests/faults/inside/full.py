@@ -14,7 +14,7 @@ from tests.faults.support import World, damaged
 from tests.support.simple_server import SimpleServer
 
 # Every how many blocks or inodes the disk is full; 1: at each.
-STRIDE = int(os.environ.get("GPUENV_TEST_FULL", "83"))
+STRIDE = int(os.environ.get("GPUENV_TEST_FULL", "23"))
 MOST = 600
 
 
