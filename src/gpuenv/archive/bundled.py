@@ -6,10 +6,8 @@ that order, of those sizes.
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from io import SEEK_END, BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -23,7 +21,16 @@ from gpuenv.archive.packed import most_unpacked
 from gpuenv.archive.ranges import SparseFile
 from gpuenv.archive.source import FileSource, Read, Source
 from gpuenv.archive.tar import BLOCK, Entry, StreamCursor, read_entries
-from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, ahead, make_folders, write_file
+from gpuenv.archive.unpacking import (
+    Archived,
+    Placed,
+    SymbolicLink,
+    Unpacked,
+    ahead,
+    make_folders,
+    side_by_side,
+    write_file,
+)
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import MAGIC, decompress_chunks
 from gpuenv.errors import ArchiveError
@@ -131,14 +138,7 @@ class Bundle:
         order = sorted(range(len(self._table)), key=lambda number: -self._table[number].size)
         if sum(frame.size for frame in self._table) < _WORTH_THREADS:
             workers = 1
-        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-            futures = [pool.submit(work, number) for number in order]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        side_by_side(work, order, workers)
         return [written[place.member.name] for place in places]
 
     def _unpack_frame(

@@ -4,12 +4,14 @@ import errno
 import hashlib
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
-__all__ = ["Archived", "Placed", "SymbolicLink", "Unpacked", "ahead", "make_folders", "write_file"]
+__all__ = ["Archived", "Placed", "SymbolicLink", "Unpacked", "ahead", "make_folders", "side_by_side", "write_file"]
+
+Job = TypeVar("Job")
 
 
 class Archived(Protocol):
@@ -70,6 +72,21 @@ def ahead(pieces: Iterator[bytes], depth: int = 4) -> Generator[bytes, None, Non
                 yield piece
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def side_by_side(work: Callable[[Job], object], jobs: Iterable[Job], workers: int | None) -> None:
+    """Do each job, begun in their order, as many at once as there are workers; None: one a core, 8 at most.
+
+    Raises the failure of the first job that fails, in their order, once those under way have ended; none begins then.
+    """
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def write_file(base: str, place: Placed, pieces: Iterable[bytes], mtime: int) -> Unpacked:

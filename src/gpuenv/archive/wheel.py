@@ -3,14 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 from gpuenv.archive.inflate import CHUNK, crc32, inflate, inflate_chunks
 from gpuenv.archive.names import TARGET_LIMIT, check_target
 from gpuenv.archive.source import reader
-from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, make_folders, write_file
+from gpuenv.archive.unpacking import Archived, Placed, SymbolicLink, Unpacked, make_folders, side_by_side, write_file
 from gpuenv.archive.zipcheck import Member, Refused, read_members
 from gpuenv.errors import ArchiveError
 
@@ -105,14 +104,7 @@ class WheelArchive:
         if not large or sum(place.member.size for place in places) < _WORTH_THREADS:
             work([number for job in jobs for number in job])
             return [result for result in results if result is not None]
-        with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-            futures = [pool.submit(work, job) for job in jobs]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        side_by_side(work, jobs, workers)
         return [result for result in results if result is not None]
 
     def _write(self, base: str, place: Placed, mtime: int) -> Unpacked:
