@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from gpuenv.archive.frames import Frame, read_table
-from gpuenv.archive.inflate import CHUNK
 from gpuenv.archive.names import Refused, check_clashes, check_name, check_target
 from gpuenv.archive.packed import most_unpacked
 from gpuenv.archive.ranges import SparseFile
@@ -172,7 +171,7 @@ class Bundle:
                 file = next(expected, None)
                 if file is None or entry != ("file", file.name, file.size, "", file.executable, False):
                     raise Refused(f"entry {entry.path!r} is not what its list of contents says")
-                yield file, _content(cursor, file)
+                yield file, cursor.content(file.name, file.size)
         missing = next(expected, None) or next(links, None)
         if missing is not None:
             raise Refused(f"entry {missing[0]!r} is missing")
@@ -259,16 +258,6 @@ def _unpacked(pieces: Iterator[bytes], frame: Frame) -> Generator[bytes, None, N
             yield piece
     if done != frame.size or ended != 1:
         raise Refused("a frame is damaged, or longer or shorter than its table says")
-
-
-def _content(cursor: StreamCursor, file: Bundled) -> Iterator[bytes]:
-    left = file.size
-    while left:
-        piece = cursor.take_some(min(CHUNK, left))
-        if not piece:
-            raise Refused(f"it ends in the middle of entry {file.name!r}")
-        left -= len(piece)
-        yield piece
 
 
 def _decode(facts: Mapping[str, bytes], frames: int) -> _Contents:

@@ -108,6 +108,15 @@ class StreamCursor:
         self.position += len(data)
         return data
 
+    def content(self, name: str, size: int) -> Iterator[bytes]:
+        """The content of the entry whose header was just read, in pieces of at most 1 MiB; raises Refused."""
+        while size:
+            piece = self.take_some(min(_TAKE, size))
+            if not piece:
+                raise Refused(f"it ends in the middle of entry {name!r}")
+            size -= len(piece)
+            yield piece
+
     def skip(self, size: int) -> bool:
         """See Cursor.skip."""
         while size:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpuenv.archive.artifact import Artifact
-from gpuenv.archive.inflate import CHUNK
 from gpuenv.archive.names import Refused
 from gpuenv.archive.packed import most_unpacked, packing_of, unpacked
 from gpuenv.archive.source import FileSource
@@ -77,19 +76,9 @@ def _write(root: Path, entry: Entry, cursor: StreamCursor, mtime: int) -> tuple[
     place = Placed(_Member(entry.path, entry.size, entry.executable), path, entry.executable)
     try:
         make_folders(root, [place])
-        return place, write_file(str(root), place, _content(cursor, entry), mtime)
+        return place, write_file(str(root), place, cursor.content(entry.path, entry.size), mtime)
     except (FileExistsError, NotADirectoryError):
         raise Refused(f"entry {entry.path!r} would overwrite another file") from None
-
-
-def _content(cursor: StreamCursor, entry: Entry) -> Iterator[bytes]:
-    left = entry.size
-    while left:
-        piece = cursor.take(min(CHUNK, left))
-        if not piece:
-            raise Refused(f"it ends in the middle of entry {entry.path!r}")
-        left -= len(piece)
-        yield piece
 
 
 def device_links(archive: Artifact) -> Iterator[SymbolicLink]:
