@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["DAY", "remove_tree", "staging", "sweep"]
+__all__ = ["DAY", "remove_tree", "staging", "sweep", "sync_folder"]
 
 DAY = 86400.0
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
@@ -94,6 +94,15 @@ def _abandoned(fd: int | None, directory: Path, now: float) -> bool:
         return now - directory.lstat().st_mtime > DAY
     except FileNotFoundError:
         return fd is not None and now - os.fstat(fd).st_mtime > DAY
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in a folder reach the disk before this returns."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def remove_tree(directory: Path) -> None:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gpuenv.archive.staging import sync_folder
+
 __all__ = ["exchange", "publish", "replace", "settle", "sync_filesystem"]
 
 _AT_FDCWD = -100
@@ -75,11 +77,7 @@ def settle(final: Path) -> None:
     """Make a directory read-only, and its name safe: the end of a publication, also of one whose process was killed."""
     if final.is_dir() and not final.is_symlink():
         final.chmod(0o555)
-    fd = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(final.parent)
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool | None:

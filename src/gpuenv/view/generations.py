@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gpuenv.archive.staging import staging
+from gpuenv.archive.staging import staging, sync_folder
 from gpuenv.errors import StoreError
 from gpuenv.view.plan import plain
 from gpuenv.view.switch import MARKER, current, linked_view
@@ -179,17 +179,8 @@ def _enter(store: Path, home: Path, number: int, view: Path, lock: str) -> bool:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
             raise
-    _flush(home)
+    sync_folder(home)
     return True
-
-
-def _flush(folder: Path) -> None:
-    """The names in a folder reach the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _write_durably(path: Path, text: str) -> None:

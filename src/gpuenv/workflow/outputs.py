@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
+from gpuenv.archive.staging import sync_folder
 from gpuenv.errors import Occupied
 from gpuenv.model.made import State
 
@@ -37,7 +38,7 @@ def write_output(path: Path, fill: Callable[[IO[bytes]], Value], *, force: bool 
         if there and not force:
             raise Occupied(f"{path} exists and holds something else", hints=["to replace it, say --force"])
         temporary.replace(path)
-        _settle(path.parent)
+        sync_folder(path.parent)
     return "replaced" if there else "made", value
 
 
@@ -66,12 +67,3 @@ def _sweep(path: Path) -> None:
             with suppress(OSError), other.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 other.unlink()
-
-
-def _settle(folder: Path) -> None:
-    """Have the folder's names on the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
