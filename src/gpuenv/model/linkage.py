@@ -10,6 +10,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from gpuenv.model.carries import carries
 from gpuenv.model.facts import NativeFacts, ObjectFacts
 from gpuenv.model.host_libraries import HostPolicy, allowed_by, vendor_of
 from gpuenv.model.loader import Binaries, Edge, why_unfit
@@ -27,6 +28,7 @@ __all__ = [
     "Placed",
     "Role",
     "linkage",
+    "linkage_of_library",
     "runtime_majors",
 ]
 
@@ -114,13 +116,18 @@ class Linkage(NamedTuple):
 
 
 def linkage(
-    facts: NativeFacts, target: Target, *, runtime_major: int | None = None, rules: PackageRules = _NO_RULES
+    facts: NativeFacts,
+    target: Target,
+    *,
+    runtime_major: int | None = None,
+    rules: PackageRules = _NO_RULES,
+    wanted: Iterable[str] = (),
 ) -> Linkage:
     """What an artifact asks of a target when it is installed into one site-packages.
 
     runtime_major: which CUDA or ROCm the environment has; by default the newest that the artifact knows and the target
     allows, or the oldest that it knows. It puts binaries for others to sleep, those only that are opened by name.
-    rules: the project's exceptions for the package.
+    rules: the project's exceptions for the package. wanted: the sonames that it brings for live binaries of others.
     """
     host, vendor = allowed_by(target), vendor_of(target)
     awake_by_rule, dormant = _said(facts, rules)
@@ -129,7 +136,8 @@ def linkage(
     elif runtime_major is None:
         runtime_major = _default_major(runtime_majors(facts, target, rules=rules), target)
     binaries = Binaries(facts, (found for found in facts.objects if why_unfit(found, target) is None), host)
-    roles = Roles(binaries, vendor, runtime_major, live=awake_by_rule, dormant=dormant)
+    needed = {found.path for soname in wanted if (found := carries(facts, soname, target)) is not None}
+    roles = Roles(binaries, vendor, runtime_major, live=awake_by_rule, dormant=dormant, wanted=needed)
     live, plugins = roles.numbers(Role.LIVE), roles.numbers(Role.PLUGIN)
     variants = roles.reached(roles.variants) - set(live)
     needs = _needs(binaries, rules, live, shared=roles.shared, by=variants)
@@ -147,6 +155,21 @@ def linkage(
         cpu=_beyond((binaries.objects[number] for number in live), target),
         own_code=() if rules.gpu_code == "trust" else own_code(judged or files),
     )
+
+
+def linkage_of_library(facts: NativeFacts, target: Target, soname: str, *, rules: PackageRules = _NO_RULES) -> Linkage:
+    """What one library that an artifact has for others asks of a target, with all of the artifact that it loads.
+
+    Only the needs are looked at. They are the same whatever GPUs the target has: who needs the library is live.
+    """
+    binaries = Binaries(
+        facts, (found for found in facts.objects if why_unfit(found, target) is None), allowed_by(target)
+    )
+    first, (_, dormant) = carries(facts, soname, target), _said(facts, rules)
+    paths = [found.path for found in binaries.objects]
+    never = {number for number, path in enumerate(paths) if path in dormant}
+    loaded = binaries.reached([paths.index(first.path)] if first else [], but=never)
+    return Linkage((), _needs(binaries, rules, sorted(loaded)), (), (), (), None)
 
 
 def runtime_majors(facts: NativeFacts, target: Target, *, rules: PackageRules = _NO_RULES) -> tuple[int, ...]:

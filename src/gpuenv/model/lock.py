@@ -70,6 +70,11 @@ class LockedTarget:
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host: tuple[HostDemand, ...] = ()
 
+    def wanted(self, name: str) -> frozenset[str]:
+        """The sonames that binaries of other packages, or the project itself, need of a package."""
+        bound = (self.libraries, *(package.libraries for package in self.packages.values()))
+        return frozenset(soname for libraries in bound for soname in libraries.get(name, ()))
+
     def reachable(self, roots: frozenset[str]) -> tuple[LockedPackage, ...]:
         """The packages that the named roots need, sorted by name."""
         seen: set[str] = set()

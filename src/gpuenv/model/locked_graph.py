@@ -67,7 +67,8 @@ class LockedGraph:
         if name not in self._linkages:
             major = self.packages[name].runtime
             facts, rules = self.facts[name], self.rules(name)
-            self._linkages[name] = linkage(facts, self.target, runtime_major=major, rules=rules)
+            wanted = self.locked.wanted(name)
+            self._linkages[name] = linkage(facts, self.target, runtime_major=major, rules=rules, wanted=wanted)
         return self._linkages[name]
 
     @cached_property

@@ -1,7 +1,8 @@
 """Which binaries of an artifact a target's programs load, and which only lie there: live, asleep, plugin.
 
-Live is what an importable module reaches by NEEDED. The rest is opened by name at run time, or never: it is judged by
-what it needs. Where no module can be imported, as in packages that call libraries by ctypes, each may be opened.
+Live is what an importable module reaches by NEEDED, be it of another artifact. The rest is opened by name at run time,
+or never: it is judged by what it needs. Where no module can be imported, as in packages that call libraries by ctypes,
+each may be opened.
 """
 
 from collections import Counter, defaultdict
@@ -58,7 +59,8 @@ def is_vendors(found: ObjectFacts) -> bool:
 class Roles:
     """The roles of the binaries of one artifact. vendor, major: the target's GPUs and the runtime in question.
 
-    live, dormant: paths of those of which it is said that they are loaded, or never are.
+    live, dormant: paths of those of which it is said that they are loaded, or never are. wanted: of libraries that
+    live binaries of other artifacts need, or the project itself.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Roles:
         *,
         live: Collection[str] = (),
         dormant: Collection[str] = (),
+        wanted: Collection[str] = (),
     ) -> None:
         self._binaries = binaries
         self._vendor = vendor
@@ -79,12 +82,13 @@ class Roles:
         self.why: dict[int, tuple[Role, str]] = {}
         self._said = {number for number in self._numbers if binaries.objects[number].path in live}
         self._never = {number for number in self._numbers if binaries.objects[number].path in dormant} - self._said
+        self._wanted = {number for number in self._numbers if binaries.objects[number].path in wanted} - self._never
         self.modules = {number for number in self._numbers if binaries.objects[number].python} - self._never
         # binaries that exclude each other -> the versions of a library for which each is
         self.variants: dict[int, tuple[str, ...]] = {}
         # what each of those that exclude each other needs
         self.shared: set[str] = set()
-        # live without any doubt: what modules reach, and what the rules call live
+        # live without any doubt: what modules and others reach, and what the rules call live
         self.certain: frozenset[int] = frozenset()
         self._decide()
 
@@ -132,13 +136,14 @@ class Roles:
     def _decide(self) -> None:
         self._put(self._said, Role.LIVE, f"{_RULE} says that it is loaded")
         self._put(self._never, Role.ASLEEP, f"{_RULE} says that it is never loaded")
+        self._put(self._wanted, Role.LIVE, "another package, or the project, needs it")
         tops = [number for number in self._tops() if number not in self._never]
         self.variants = self._exclusive(tops)
         modules = self.modules - self.variants.keys()
         always = self.reached(modules)
         self._put(modules, Role.LIVE, "it is a Python module")
         self._put(always, Role.LIVE, "a Python module needs it")
-        always |= self.reached(self._said)
+        always |= self.reached(self._said | self._wanted)
         self._put(always, Role.LIVE, "a library that is loaded needs it")
         self.certain = frozenset(always)
         others, there = [number for number in tops if number not in self.why], self.unmet(always)
@@ -146,7 +151,7 @@ class Roles:
             if reason := self._asleep(number, there):
                 self.why[number] = Role.ASLEEP, reason
         awake = [number for number in others if number not in self.why]
-        self._variants([number for number in (*self._said, *awake) if number in self.variants])
+        self._variants([number for number in {*self._said, *self._wanted, *awake} if number in self.variants])
         self._plugins([number for number in awake if number not in self.why], always)
         self._followers()
 

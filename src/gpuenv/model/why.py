@@ -244,7 +244,8 @@ def _serves(graph: LockedGraph, name: str, gpu: Gpu) -> Iterator[Serves]:
     facts, rules, target = graph.facts[name], graph.rules(name), replace(graph.target, gpu=(str(gpu),))
     if not any(found.device_code for found in facts.objects):
         return
-    asked = linkage(facts, target, runtime_major=graph.packages[name].runtime, rules=rules)
+    major, wanted = graph.packages[name].runtime, graph.locked.wanted(name)
+    asked = linkage(facts, target, runtime_major=major, rules=rules, wanted=wanted)
     verdict = asked.verdicts[0]
     # what carries tools with code, and no code of its own, compiles what it runs
     if verdict.outcome is Outcome.NO_CODE and rules.gpu_code != "trust":

@@ -12,7 +12,7 @@ from gpuenv.model.demand import HostDemand
 from gpuenv.model.host_libraries import allowed_by
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.solve.native import Way
-from gpuenv.solve.nodes import Key, Kind, Need
+from gpuenv.solve.nodes import Candidate, Key, Kind, Need
 from gpuenv.solve.search import Found
 
 __all__ = ["Bound", "bind"]
@@ -39,13 +39,14 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
     bound = {}
     for name, pin in pins.items():
         way = ways[name]
-        if way is None:
+        wanted = {one: asked for one in _wanted(found, name) if (asked := _way_of_library(found, one)) is not None}
+        if way is None and not wanted:
             bound[name] = pin
             continue
-        needs = found.provider.get_dependencies(found.chosen[Key(Kind.DISTRIBUTION, name)])
+        needs = [need for one in (_chosen(found, name), *wanted) for need in found.provider.get_dependencies(one)]
         libraries = _providers(found, needs)
-        host = []
-        for demand in way.host:
+        host: list[HostDemand] = []
+        for demand in _demands(way, wanted.values()):
             carrier = _carrier(found, pins, name, demand.soname)
             if carrier is None:
                 host.append(demand)
@@ -55,7 +56,7 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
             pin,
             libraries=_sorted(libraries),
             host=tuple(sorted(host)),
-            runtime=way.asked.runtime_major,
+            runtime=way.asked.runtime_major if way else None,
             facts="read",
         )
     roots = [need for needs in found.roots.values() for need in needs]
@@ -64,8 +65,32 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
     return Bound(bound, _sorted(_providers(found, roots)), own, tuple(warnings))
 
 
+def _chosen(found: Found, name: str) -> Candidate:
+    return found.chosen[Key(Kind.DISTRIBUTION, name)]
+
+
 def _way(found: Found, name: str) -> Way | None:
-    return found.provider.natives.way_of(found.chosen[Key(Kind.DISTRIBUTION, name)], found.chosen)
+    return found.provider.natives.way_of(_chosen(found, name), found.chosen)
+
+
+def _wanted(found: Found, name: str) -> list[Candidate]:
+    """The libraries of a distribution that others need."""
+    keys = sorted(key for key in found.chosen if key.kind is Kind.LIBRARY and key.name == name)
+    return [found.chosen[key] for key in keys]
+
+
+def _way_of_library(found: Found, library: Candidate) -> Way | None:
+    way = found.provider.natives.library_way(library.wheel, library.key.detail) if library.wheel else None
+    return way if isinstance(way, Way) and (way.wanted or way.host) else None
+
+
+def _demands(way: Way | None, more: Iterable[Way]) -> Iterator[HostDemand]:
+    """What a distribution asks of the machine, each soname once."""
+    by_soname: dict[str, HostDemand] = {}
+    for one in (*([way] if way else []), *more):
+        for demand in one.host:
+            by_soname.setdefault(demand.soname, demand)
+    return iter(by_soname.values())
 
 
 def _providers(found: Found, needs: Iterable[Need]) -> dict[str, set[str]]:
@@ -86,7 +111,7 @@ def _carrier(found: Found, pins: Mapping[str, Pin], name: str, soname: str) -> s
     """The distribution, among those that one requires, whose binaries were looked at and have a library."""
     natives, target = found.provider.natives, found.provider.target
     for other in _required(pins, name):
-        candidate = found.chosen[Key(Kind.DISTRIBUTION, other)]
+        candidate = _chosen(found, other)
         facts = natives.judge(candidate.wheel).facts if candidate.wheel else None
         if facts is not None and carries(facts, soname, target) is not None:
             return other
@@ -135,7 +160,7 @@ def _clashes(found: Found, pins: Mapping[str, Pin], ways: Mapping[str, Way | Non
     """Runtimes of which one process should have one, and has several kinds; who brings or needs each, and where."""
     by_distribution = {}
     for name in pins:
-        wheel = found.chosen[Key(Kind.DISTRIBUTION, name)].wheel
+        wheel = _chosen(found, name).wheel
         facts = found.provider.natives.judge(wheel).facts if wheel else None
         way = ways[name]
         if facts is not None and way is not None:

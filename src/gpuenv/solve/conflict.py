@@ -198,7 +198,8 @@ def _demand(parent: Candidate, need: Need, tried: int = 1) -> Demand:
     """One link of a chain, from a candidate to what it needs."""
     if parent.key.kind is Kind.SONAME:
         return Demand(parent.label, "", need.text, tried, "is provided by")
-    who, version = (parent.label, "") if parent.key.kind is Kind.MAJOR else (str(parent.key), parent.text)
+    key = parent.key.base if parent.key.kind is Kind.LIBRARY else parent.key
+    who, version = (parent.label, "") if key.kind is Kind.MAJOR else (str(key), parent.text)
     return Demand(who, version, need.text, tried, _VERBS.get(need.key.kind, "requires"))
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "matters_by_name",
     "remarks",
     "runtime_name",
+    "too_old",
     "ways",
 ]
 
@@ -118,6 +119,16 @@ def _none(facts: NativeFacts, asked: Linkage, verdict: Verdict) -> str:
     if has in ("", whole):
         return f"has no code for {verdict.gpu} (only {whole})"
     return f"has no code for {verdict.gpu} in what is loaded (only {has})"
+
+
+def too_old(asked: Linkage, target: Target) -> str | None:
+    """Why the target's system is too old for the live binaries, if it is."""
+    for beyond in asked.cpu[-1:] if target.cpu else ():
+        return f"needs a processor of {beyond.level} ({beyond.objects[0]}), the target has {target.cpu}"
+    for lack in [lack for lack in asked.lacks if lack.sure][-1:]:
+        has = f"musl {target.musl}" if target.musl else f"glibc {target.glibc}"
+        return f"needs {lack.version} of {lack.library} ({lack.objects[0]}), the target has {has}"
+    return None
 
 
 def runtime_name(vendor: Vendor | None, major: int) -> str:

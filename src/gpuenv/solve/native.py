@@ -16,15 +16,14 @@ from gpuenv.model.demand import HostDemand
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor
 from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, vendor_of
-from gpuenv.model.linkage import Linkage, Met
+from gpuenv.model.linkage import Linkage, Met, Role, linkage_of_library
 from gpuenv.model.linkage import Need as Asked
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.roles import majors_of
 from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
-from gpuenv.model.target import Target
 from gpuenv.model.version import distribution_of, is_native, parse_version
-from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, level_refusal, runtime_name, ways
+from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, level_refusal, runtime_name, too_old, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
 from gpuenv.solve.task import Task
@@ -85,6 +84,7 @@ class Natives:
         self._sonames: dict[Key, Wanted] = {}
         self._candidates: dict[Key, tuple[Candidate, ...]] = {}
         self._kinds: dict[tuple[str, str], Candidate] = {}
+        self._libraries: dict[tuple[str, str], Way | str | None] = {}
         # distributions of which a wheel with device code was looked at
         self._with_code: set[str] = set()
         self.looked_at: set[str] = set()
@@ -111,7 +111,7 @@ class Natives:
         found: dict[tuple[object, ...], Way] = {}
         refusals: list[str] = []
         for asked in self._linkages(wheel, facts, name):
-            way = device_refusal(asked, facts, target, name) or _too_old(asked, target) or self._way(asked, facts, name)
+            way = device_refusal(asked, facts, target, name) or too_old(asked, target) or self._way(asked, facts, name)
             if isinstance(way, str):
                 refusals.append(way)
             else:
@@ -256,8 +256,25 @@ class Natives:
         found = carries(self.facts(wheel), need.carries, self._task.target)
         if found is None:
             return f"has no {need.carries}"
-        missing = defines(found, need.versions)
-        return f"has no {', '.join(missing)} in its {need.carries}" if missing else None
+        if missing := defines(found, need.versions):
+            return f"has no {', '.join(missing)} in its {need.carries}"
+        way = self.library_way(wheel, need.carries)
+        return way if isinstance(way, str) else None
+
+    def library_way(self, wheel: WheelFile, soname: str) -> Way | str | None:
+        """What a wheel's library that others need asks for itself; text: why that cannot be.
+
+        None where every way to use the wheel says it already: where the library neither sleeps nor was left unread.
+        """
+        key = wheel.key, soname
+        if key not in self._libraries:
+            facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel.filename)
+            found, ways = carries(facts, soname, target), self.judge(wheel).ways
+            live = [placed.path for way in ways for placed in way.asked.roles if placed.role is Role.LIVE]
+            said = found is None or (bool(ways) and live.count(found.path) == len(ways))
+            asked = linkage_of_library(facts, target, soname, rules=self._rules(name))
+            self._libraries[key] = None if said else self._way(asked, facts, name)
+        return self._libraries[key]
 
     # needs and candidates
 
@@ -292,6 +309,12 @@ class Natives:
             yield Need(key)
         elif judged.ways:
             yield from self._needs(candidate.key.name, judged.facts, judged.ways[0])
+
+    def library_needs(self, candidate: Candidate, wheel: WheelFile) -> Iterator[Need]:
+        """What a library of a distribution needs of others, where the distribution's own needs leave that out."""
+        way = self.library_way(wheel, candidate.key.detail)
+        for wanted in way.wanted if isinstance(way, Way) else ():
+            yield self._need(wanted)
 
     def _needs(self, name: str, facts: NativeFacts | None, way: Way) -> Iterator[Need]:
         if facts is not None:
@@ -341,7 +364,8 @@ class Natives:
     def _providers(self, key: Key) -> Iterator[Candidate]:
         asked, providers = self._sonames[key]
         for row in providers:
-            needs = tuple(self._needs_of(row, str(row)))
+            stated = tuple(self._needs_of(row, str(row)))
+            needs = (*stated, *(need.of_library(asked.soname) for need in stated if not need.key.detail))
             for need in needs:
                 need.carries, need.versions = asked.soname, asked.versions
             yield Candidate(key, _ANY, label=asked.soname, brings=frozenset([row.name]), needs=needs)
@@ -357,16 +381,6 @@ class Natives:
 
 def _demand(asked: Asked) -> HostDemand:
     return HostDemand(asked.soname, asked.objects[0], asked.versions)
-
-
-def _too_old(asked: Linkage, target: Target) -> str | None:
-    """Why the target's system is too old for the live binaries, if it is."""
-    for beyond in asked.cpu[-1:] if target.cpu else ():
-        return f"needs a processor of {beyond.level} ({beyond.objects[0]}), the target has {target.cpu}"
-    for lack in [lack for lack in asked.lacks if lack.sure][-1:]:
-        has = f"musl {target.musl}" if target.musl else f"glibc {target.glibc}"
-        return f"needs {lack.version} of {lack.library} ({lack.objects[0]}), the target has {has}"
-    return None
 
 
 def _unprovided(needs: Sequence[Asked]) -> str:

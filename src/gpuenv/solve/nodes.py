@@ -27,11 +27,13 @@ class NotKnownYet(Exception):
 class Kind(StrEnum):
     """The kinds of nodes. MAJOR: with which major version of CUDA or ROCm a wheel is used that works with several.
 
-    RUNTIME: a class of runtimes of which the project wants one in an environment.
+    RUNTIME: a class of runtimes of which the project wants one in an environment. LIBRARY: a library of a distribution
+    that others need, with what it needs itself.
     """
 
     DISTRIBUTION = "distribution"
     SONAME = "soname"
+    LIBRARY = "library"
     MAJOR = "major"
     RUNTIME = "runtime"
     HOST = "host"
@@ -40,8 +42,8 @@ class Kind(StrEnum):
 class Key(NamedTuple):
     """The name of a node.
 
-    detail: an extra of a distribution; of a soname who may bring it and in which symbol versions; of a major the wheel;
-    else "".
+    detail: an extra of a distribution; of a library its soname; of a soname who may bring it and in which symbol
+    versions; of a major the wheel; else "".
     """
 
     kind: Kind
@@ -55,14 +57,15 @@ class Key(NamedTuple):
 
     @property
     def base(self) -> "Key":
-        """The key without its extra."""
-        return Key(self.kind, self.name) if self.detail and self.kind is Kind.DISTRIBUTION else self
+        """The distribution that an extra or a library is of; else the key itself."""
+        of_distribution = self.kind in (Kind.DISTRIBUTION, Kind.LIBRARY)
+        return Key(Kind.DISTRIBUTION, self.name) if self.detail and of_distribution else self
 
 
 class Candidate:
     """One way to satisfy a node: a version of a distribution by one artifact, a provider of a soname, a major.
 
-    wheel is None for what is no distribution. base: for `name[extra]`, the candidate without the extra.
+    wheel is None for what is no distribution. base: for an extra or a library, the distribution's own candidate.
     text: the version as text, kept because it is asked for very often. needs: what a candidate without a wheel
     requires. label: its name in explanations. brings: distributions that it would bring in. way: of a major.
     """
@@ -126,6 +129,10 @@ class Need:
         self.exact = exact
         self.text = text or f"{key}{specifier}"
         self.origin = origin
+
+    def of_library(self, soname: str) -> "Need":
+        """The same need on a library of the distribution."""
+        return Need(Key(Kind.LIBRARY, self.key.name, soname), self.specifier, url=self.url, text=self.text)
 
     def __repr__(self) -> str:
         return f"<need {self.text}>"

@@ -255,6 +255,10 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if candidate.wheel is None:
             yield from candidate.needs
             return
+        if candidate.key.kind is Kind.LIBRARY:
+            yield Need(candidate.key.base, exact=candidate.base)
+            yield from self.natives.library_needs(candidate, candidate.wheel)
+            return
         metadata = self._metadata(candidate, candidate.wheel)
         extra = candidate.key.detail
         if not extra:

@@ -43,7 +43,7 @@ def _solution(found: Found) -> Solution:
     extras: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     warnings: dict[str, None] = {}
     for key, candidate in sorted(found.chosen.items(), key=lambda item: item[0]):
-        if candidate.wheel is None:
+        if candidate.wheel is None or key.kind is not Kind.DISTRIBUTION:
             continue
         warnings.update(dict.fromkeys(found.provider.warnings_of(candidate, found.chosen)))
         requires = found.provider.get_dependencies(candidate)

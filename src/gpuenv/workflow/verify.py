@@ -252,7 +252,8 @@ def _demands(
 
     target = locked.target
     others = [facts for facts in everybody if facts is not known]
-    asked = linkage(known, target, runtime_major=package.runtime, rules=rules)
+    wanted = locked.wanted(package.name)
+    asked = linkage(known, target, runtime_major=package.runtime, rules=rules, wanted=wanted)
     for need in (*asked.unmet, *asked.hosted):
         if brought_by(need.soname) is None and not any(carries(facts, need.soname, target) for facts in others):
             yield HostDemand(need.soname, need.objects[0], need.versions)
@@ -291,8 +292,9 @@ def installed(
         asleep: frozenset[str] = frozenset()
         modules: tuple[str, ...] = ()
         if known is not nothing and (live_only or package.libraries or own):
-            own_rules = rules.of(package.name)
-            roles = linkage(known, locked.target, runtime_major=package.runtime, rules=own_rules).roles
+            own_rules, wanted = rules.of(package.name), locked.wanted(package.name)
+            major = package.runtime
+            roles = linkage(known, locked.target, runtime_major=major, rules=own_rules, wanted=wanted).roles
             modules = modules_of(_listing(objects[package.name]))
             asleep = frozenset(
                 placed.path
