@@ -89,7 +89,7 @@ def test_damaged_cache_entries_are_fetched_again(server: SimpleServer, tmp_path:
     """An entry that cannot be decoded does not exist."""
     server.add(make_wheel(tmp_path, "foo"))
     ask(tmp_path, lambda client: client.page("foo", index_of(server)))
-    (entry,) = (tmp_path / "cache" / "index-v1").iterdir()
+    (entry,) = (tmp_path / "cache" / "index-v2").iterdir()
     entry.write_bytes(entry.read_bytes()[:-5])
     assert versions(ask(tmp_path, lambda client: client.page("foo", index_of(server)))) == ["1.0"]
     assert len(server.requests) == 2

@@ -47,7 +47,9 @@ def test_releases_come_newest_first_with_canonical_versions() -> None:
         "foo_bar-1.0-py3-none.whl",
         "foo_bar-nonsense-py3-none-any.whl",
         "other-1.0-py3-none-any.whl",
-        "foo_bar-1.0-b-py3-none-any.whl",
+        "foo_bar-1.0-py3-none-any-Label.whl",
+        "foo_bar-1.0-1-variants.json",
+        "other-1.0-variants.json",
         "../foo_bar-1.0-py3-none-any.whl",
         "foo_bar-1.0.win32.exe",
         "other-1.0.tar.gz",
@@ -59,6 +61,20 @@ def test_names_that_no_standard_reads_are_counted(filename: str) -> None:
     found = page(file(filename), file("foo_bar-1.0-py3-none-any.whl"))
     assert found.skipped == 1
     assert len(found.releases) == 1
+
+
+@pytest.mark.parametrize("spelling", ["json", "html"])
+def test_variants_of_a_release(spelling: str) -> None:
+    """The file that says what labels stand for belongs to its version; wheels with labels are wheels."""
+    names = ["foo_bar-2.0-py3-none-any-cu12.whl", "foo_bar-2.0.0-variants.json", "foo_bar-1.0-py3-none-any.whl"]
+    anchors = "".join(f'<a href="{name}#sha256={SHA}">{name}</a>' for name in names)
+    found = html(anchors) if spelling == "html" else page(*(file(name, hashes={"sha256": SHA}) for name in names))
+
+    new, old = found.releases
+    assert new.variants is not None
+    assert (names[1], SHA) == (new.variants.filename, new.variants.sha256)
+    assert [wheel.label for wheel in new.wheels] == ["cu12"]
+    assert (old.variants, new.sdist, found.skipped) == (None, False, 0)
 
 
 def test_json_keys_are_read() -> None:

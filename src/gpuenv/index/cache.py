@@ -103,9 +103,9 @@ class IndexCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._writer = writer = ThreadPoolExecutor(1, thread_name_prefix="index-cache")
-        self.pages = Bucket(folder / "index-v1", PageEntry, writer)
+        self.pages = Bucket(folder / "index-v2", PageEntry, writer)
         self.provides = Bucket(folder / "provides-v1", ProvidesEntry, writer)
-        self.metadata = Bucket(folder / "metadata-v1", Metadata, writer)
+        self.metadata = Bucket(folder / "metadata-v2", Metadata, writer)
         self.bundles = Bucket(folder / f"bundles-v{SCHEMA}", About, writer)
         self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none
         self.files = Bucket(folder / "files-v1", FileDigest, writer)

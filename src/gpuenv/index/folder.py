@@ -11,10 +11,11 @@ from gpuenv.archive.ranges import SmallMember, SparseFile
 from gpuenv.errors import ArchiveError, NetworkError
 from gpuenv.index.cache import FileDigest, IndexCache, url_key
 from gpuenv.index.metadata import check_identity, parse_metadata
-from gpuenv.index.simple import group, split_wheel
+from gpuenv.index.simple import group, split_variants, split_wheel
 from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.filename import BUNDLE
 from gpuenv.model.manifest import Index
-from gpuenv.model.version import BUNDLE, normal_name, stem_of
+from gpuenv.model.version import normal_name
 
 if TYPE_CHECKING:
     from gpuenv.archive.bundled import SmallFact
@@ -71,7 +72,10 @@ def file_digest(path: Path, cache: IndexCache) -> FileDigest:
 
 
 class FolderIndex:
-    """The wheels and bundles directly in one folder, listed once; only files of a name that is asked for are read."""
+    """The wheels and bundles directly in one folder, with what says which variants they are.
+
+    It is listed once; only files of a name that is asked for are read.
+    """
 
     def __init__(self, index: Index, folder: Path, cache: IndexCache) -> None:
         self._index = index
@@ -84,13 +88,12 @@ class FolderIndex:
                 f'the folder of index "{index.name}" cannot be read: {folder}', causes=[str(error.strerror)]
             ) from None
         self._beside = found
-        for name in sorted(name for name in found if stem_of(name) is not None):
-            wheel = split_wheel(name)
-            if wheel:
-                self._paths.setdefault(wheel.name, []).append(folder / name)
+        for name in sorted(found):
+            if file := split_wheel(name) or split_variants(name):
+                self._paths.setdefault(file.name, []).append(folder / name)
 
     def page(self, name: str) -> Page | None:
-        """The releases of a name; None if the folder has no wheel of it."""
+        """The releases of a name; None if the folder has nothing of it."""
         paths = self._paths.get(normal_name(name))
         return group(map(self._wheel, paths), name, self._index.name) if paths else None
 

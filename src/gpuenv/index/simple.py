@@ -11,9 +11,10 @@ from urllib.parse import unquote, urljoin
 import msgspec
 
 from gpuenv.model.distribution import Page, Release, WheelFile
-from gpuenv.model.version import BUNDLE, InvalidVersion, Version, normal_name, parse_version, stem_of
+from gpuenv.model.filename import BUNDLE, VARIANTS, split_filename
+from gpuenv.model.version import InvalidVersion, Version, normal_name, parse_version
 
-__all__ = ["ACCEPT", "BadPage", "group", "read_html", "read_json", "read_page", "split_wheel"]
+__all__ = ["ACCEPT", "BadPage", "group", "read_html", "read_json", "read_page", "split_variants", "split_wheel"]
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
@@ -237,13 +238,20 @@ class WheelName(NamedTuple):
 
 def split_wheel(filename: str) -> WheelName | None:
     """Read the file name of a wheel (binary distribution format, PEP 427) or bundle; None if it is neither."""
-    parts = (stem_of(filename) or "").split("-")
-    if not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())):
+    name = split_filename(filename)
+    try:
+        return WheelName(normal_name(name.name), parse_version(name.version)) if name else None
+    except InvalidVersion:
         return None
-    if not all(parts) or "/" in filename or "\\" in filename:
+
+
+def split_variants(filename: str) -> WheelName | None:
+    """Read the name of a file that says what labels stand for, `NAME-VERSION-variants.json`; None if it is none."""
+    name, _, version = filename.removesuffix(VARIANTS).partition("-")
+    if not filename.endswith(VARIANTS) or not (name and version) or "-" in version or "/" in filename:
         return None
     try:
-        return WheelName(normal_name(parts[0]), parse_version(parts[1]))
+        return WheelName(normal_name(name), parse_version(version))
     except InvalidVersion:
         return None
 
@@ -255,6 +263,7 @@ class _Grouper:
         self.name = normal_name(name)
         self.wheels: dict[str, list[WheelFile]] = {}
         self.sdists: set[Version] = set()
+        self.variants: dict[Version, WheelFile] = {}
         self.skipped = 0
         self._names: dict[str, bool] = {}
         self._versions: dict[str, Version | None] = {}
@@ -262,9 +271,8 @@ class _Grouper:
     def add(self, file: WheelFile) -> None:
         filename = file.filename
         if not filename.endswith((".whl", BUNDLE)):
-            version = self._of_sdist(filename) if file.url else None
-            if version is not None:
-                self.sdists.add(version)
+            of_other = self._of_variants if filename.endswith(VARIANTS) else self._of_sdist
+            version = of_other(file) if file.url else None
         else:
             parts = filename.split("-")
             text = parts[1] if len(parts) > 1 else ""
@@ -289,17 +297,26 @@ class _Grouper:
         return dict(sorted(found.items(), key=itemgetter(0), reverse=True))
 
     def _is_wheel(self, filename: str, parts: list[str]) -> bool:
-        if not (len(parts) == 5 or (len(parts) == 6 and parts[2][:1].isdigit())) or "/" in filename or "\\" in filename:
-            return False
-        return self._named(parts[0])
+        if len(parts) != 5:
+            return split_filename(filename) is not None and self._named(parts[0])
+        return "/" not in filename and "\\" not in filename and self._named(parts[0])
 
-    def _of_sdist(self, filename: str) -> Version | None:
-        found = _SDIST.match(filename)
+    def _of_variants(self, file: WheelFile) -> Version | None:
+        found = split_variants(file.filename)
+        if found is None or found.name != self.name:
+            return None
+        self.variants.setdefault(found.version, file)
+        return found.version
+
+    def _of_sdist(self, file: WheelFile) -> Version | None:
+        found = _SDIST.match(file.filename)
         # names of old source distributions hold hyphens, and so do some of their versions: the name decides
         parts = found.group(1).split("-") if found else []
         for cut in range(len(parts) - 1, 0, -1):
             if self._named("-".join(parts[:cut])):
-                return self._version("-".join(parts[cut:]))
+                version = self._version("-".join(parts[cut:]))
+                self.sdists.update([version] if version is not None else ())
+                return version
         return None
 
     def _named(self, text: str) -> bool:
@@ -323,7 +340,7 @@ def group(files: Iterable[WheelFile], name: str, index: str) -> Page:
     for file in files:
         grouper.add(file)
     releases = tuple(
-        Release(str(version), tuple(wheels), version in grouper.sdists)
+        Release(str(version), tuple(wheels), version in grouper.sdists, grouper.variants.get(version))
         for version, wheels in grouper.releases().items()
     )
     return Page(grouper.name, index, releases, grouper.skipped)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from gpuenv.model.facts import NativeFacts
+from gpuenv.model.filename import BUNDLE, label_of, split_filename, tags_of
 from gpuenv.model.providers import ProviderTable
-from gpuenv.model.version import BUNDLE, stem_of
 
 
 class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -37,16 +37,23 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def tags(self) -> str:
         """The compressed tag triple of the file name, `py3-none-any` (PEP 425)."""
-        return "-".join((stem_of(self.filename) or self.filename).rsplit("-", 3)[1:])
+        return tags_of(self.filename)
 
     @property
     def build(self) -> tuple[int, str]:
         """The build tag as the wheel specification sorts it; `(-1, "")` where there is none."""
-        parts = self.filename.split("-")
-        if len(parts) != 6:
+        if self.filename.count("-") == 4:
             return (-1, "")
-        rest = parts[2].lstrip("0123456789")
-        return (int(parts[2][: len(parts[2]) - len(rest)] or 0), rest)
+        name = split_filename(self.filename)
+        if name is None or not name.build:
+            return (-1, "")
+        rest = name.build.lstrip("0123456789")
+        return (int(name.build[: len(name.build) - len(rest)] or 0), rest)
+
+    @property
+    def label(self) -> str:
+        """Which variant of its release it is (PEP 825); "" for a wheel that is none."""
+        return label_of(self.filename)
 
     @property
     def is_bundle(self) -> bool:
@@ -62,12 +69,13 @@ class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Release(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of a distribution on one page: its wheels, and whether a source distribution exists.
 
-    version: canonical text (PEP 440).
+    version: canonical text (PEP 440). variants: the file that says what the labels of its wheels stand for (PEP 825).
     """
 
     version: str
     wheels: tuple[WheelFile, ...]
     sdist: bool = False
+    variants: WheelFile | None = None
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -88,7 +96,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     requires: Requires-Dist lines that may apply without any extra.
     by_extra: lines that can apply only when the extra (normalised) is asked for.
-    extras: Provides-Extra, normalised.
+    extras: Provides-Extra, normalised. default_extras: Default-Extra (PEP 771), normalised. default_extras_by: what the
+    publisher's `default-extras.json` says, by selector; None where METADATA does not say that there is one.
     """
 
     name: str
@@ -97,6 +106,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     requires: tuple[str, ...]
     by_extra: dict[str, tuple[str, ...]]
     extras: tuple[str, ...]
+    default_extras: tuple[str, ...] = ()
+    default_extras_by: tuple[tuple[str, tuple[str, ...]], ...] | None = None
 
 
 class About(msgspec.Struct, frozen=True, array_like=True, gc=False):

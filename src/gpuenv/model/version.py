@@ -7,6 +7,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from gpuenv.model.filename import BUNDLE, is_native, stem_of
+
 __all__ = [
     "BUNDLE",
     "InvalidSpecifier",
@@ -21,7 +23,6 @@ __all__ = [
     "stem_of",
 ]
 
-BUNDLE = ".whl.tar.zst"
 _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 
 
@@ -34,18 +35,6 @@ def normal_name(name: str) -> str:
 def distribution_of(filename: str) -> str:
     """The normalised name of the distribution that a wheel's file name states (PEP 427, 503)."""
     return normal_name(filename.partition("-")[0])
-
-
-def stem_of(filename: str) -> str | None:
-    """The file name of a wheel or bundle without what says how it is packed; None for any other name."""
-    if filename.endswith(".whl"):
-        return filename[:-4]
-    return filename.removesuffix(BUNDLE) if filename.endswith(BUNDLE) else None
-
-
-def is_native(filename: str) -> bool:
-    """Does a wheel's file name say that it is for one kind of machine, so that binaries may be in it (PEP 425)?"""
-    return not filename.endswith(("-any.whl", f"-any{BUNDLE}"))
 
 
 @cache
