@@ -1,5 +1,6 @@
 """What someone asks for: a name, extras, versions or a URL, and when (PEP 508)."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -7,9 +8,14 @@ from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as _Parsed
 
+from gpuenv.model.markers import NO_VARIANT, InvalidMarker, VariantEnvironment, asks_for_variant, parse_marker
 from gpuenv.model.version import SpecifierSet, normal_name
 
 __all__ = ["InvalidRequirement", "Requirement", "evaluate_marker", "parse_requirement"]
+
+
+_NO_EXTRAS = re.compile(r"\s*[A-Za-z0-9._-]+\s*\[\s*\]")
+_AFTER_NAME, _AFTER_URL = re.compile(r";"), re.compile(r"[ \t]+;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +23,7 @@ class Requirement:
     """One requirement as written, decoded.
 
     name, extras: normalised. specifier: PEP 440 text, sorted as `packaging` prints it. marker: PEP 508 text or None.
+    none: it is written with empty brackets, `name[]`, and so wants no default extras either (PEP 771).
     """
 
     name: str
@@ -24,9 +31,10 @@ class Requirement:
     specifier: str
     url: str | None
     marker: str | None
+    none: bool = False
 
     def __str__(self) -> str:
-        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        extras = f"[{','.join(self.extras)}]" if self.extras or self.none else ""
         where = f" @ {self.url}" if self.url else self.specifier
         when = f" ; {self.marker}" if self.marker and self.url else f"; {self.marker}" if self.marker else ""
         return f"{self.name}{extras}{where}{when}"
@@ -34,15 +42,28 @@ class Requirement:
 
 @cache
 def parse_requirement(text: str) -> Requirement:
-    """Decode a PEP 508 requirement; raises InvalidRequirement."""
-    parsed = _Parsed(text)
+    """Decode a PEP 508 requirement, the marker of which may ask for variants (PEP 825); raises InvalidRequirement."""
+    rest, of_variant = _without_variant(text) if asks_for_variant(text) else (text, None)
+    parsed = _Parsed(rest)
     return Requirement(
         name=normal_name(parsed.name),
         extras=tuple(sorted({normal_name(extra) for extra in parsed.extras})),
         specifier=_text(parsed.specifier),
         url=parsed.url,
-        marker=str(parsed.marker) if parsed.marker else None,
+        marker=of_variant or (str(parsed.marker) if parsed.marker else None),
+        none=_NO_EXTRAS.match(text) is not None,
     )
+
+
+def _without_variant(text: str) -> tuple[str, str | None]:
+    """A requirement without the marker that asks for a variant, and that; a `;` in a URL has no blank before it."""
+    at = _AFTER_URL.search(text) if "@" in text.partition(";")[0] else _AFTER_NAME.search(text)
+    if at is None or not asks_for_variant(text[at.end() :]):
+        return text, None
+    try:
+        return text[: at.start()], str(parse_marker(text[at.end() :]))
+    except InvalidMarker as error:
+        raise InvalidRequirement(str(error)) from None
 
 
 def _text(specifier: SpecifierSet) -> str:
@@ -55,6 +76,13 @@ def _marker(text: str) -> Marker:
 
 
 @cache
-def evaluate_marker(text: str, environment: tuple[tuple[str, str], ...], extra: str = "") -> bool:
-    """Is the PEP 508 marker true in `environment` (sorted pairs, `Target.marker_environment`) for one extra?"""
+def evaluate_marker(
+    text: str, environment: tuple[tuple[str, str], ...], extra: str = "", variant: VariantEnvironment = NO_VARIANT
+) -> bool:
+    """Is the marker true in `environment` (sorted pairs, `Target.marker_environment`) for one extra and one variant?
+
+    variant: that of the wheel that brings the marker; leave it out for wheels that have none.
+    """
+    if asks_for_variant(text):
+        return parse_marker(text).evaluate({**dict(environment), "extra": extra}, variant)
     return _marker(text).evaluate({**dict(environment), "extra": extra})
