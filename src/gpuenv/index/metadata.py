@@ -5,6 +5,7 @@ from functools import cache
 
 from gpuenv.errors import IntegrityError
 from gpuenv.index.simple import split_wheel
+from gpuenv.model.default_extras import KEYWORD
 from gpuenv.model.distribution import Metadata
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 
@@ -26,6 +27,9 @@ def parse_metadata(body: bytes) -> Metadata:
     another way (`or`, `!=`, `in`, two of them), it also goes to `by_extra` of each extra that might make it true, so
     that whoever evaluates the whole marker with and without the extra gets PEP 508's answer. Lines that are no valid
     requirement are kept: the solver says so when they matter. An invalid Requires-Python is kept as text too.
+
+    Where the field Keywords says that there is a `default-extras.json`, which is another file, `default_extras_by` is
+    empty and not None.
     """
     fields = _fields(body)
     extras = tuple(dict.fromkeys(normal_name(text) for text in fields.get("provides-extra", ()) if text))
@@ -46,6 +50,8 @@ def parse_metadata(body: bytes) -> Metadata:
         requires=tuple(requires),
         by_extra={extra: tuple(lines) for extra, lines in by_extra.items() if lines},
         extras=extras,
+        default_extras=tuple(dict.fromkeys(normal_name(text) for text in fields.get("default-extra", ()) if text)),
+        default_extras_by=() if KEYWORD in re.split(r"[,\s]", ",".join(fields.get("keywords", ()))) else None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.distribution import WheelFile
+from gpuenv.model.selectors import Chosen
 
 __all__ = ["Conflict", "Demand", "Missing", "PassedOver", "Pin", "Refusal", "Solution"]
 
@@ -17,7 +18,8 @@ class Pin:
     it requires on this target, alone and for each extra that was asked for. libraries: by distribution, the sonames
     that its binaries need of it. host: what its binaries need of the machine. runtime: the major version of CUDA or
     ROCm that its binaries are used with. facts: how its native facts were learnt; None: they were not asked for.
-    origin: the sha256 of the wheel that a bundle was, if the same files are installed from either.
+    origin: the sha256 of the wheel that a bundle was, if the same files are installed from either. default_extras:
+    those that a bare requirement took. instead_of: the names that were required and for which it stands.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Pin:
     runtime: int | None = None
     facts: Learnt | None = None
     origin: str | None = None
+    default_extras: tuple[Chosen, ...] = ()
+    instead_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A pin that is older than what is asked for admits, because binaries do not serve the target.
+    """A pin that is older than what is asked for admits, because binaries or default extras do not serve the target.
 
     newer: the versions after it that were looked at, newest first, each with the reason.
     """

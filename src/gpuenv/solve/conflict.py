@@ -16,7 +16,7 @@ from gpuenv.model.answer import Conflict, Demand, Refusal
 from gpuenv.model.host_libraries import vendor_of
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import Version, parse_version
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
+from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, describe, named_versions
 from gpuenv.solve.provider import Provider
 from gpuenv.solve.search import Cause, Dead, search
@@ -160,10 +160,12 @@ def _with_versions(conflict: Conflict, provider: Provider, name: str, needs: Seq
 def _lacking(
     provider: Provider, offers: Offers, specifiers: Sequence[str], needs: Sequence[Need]
 ) -> dict[str, Refusal]:
-    """The versions that would do, but for a library that they do not have."""
-    wanted = [need for need in needs if need.carries]
+    """The versions that would do, but for a library that they do not have, or for the default extras."""
+    wanted, without = [need for need in needs if need.carries], provider.without_extras[offers.page.name]
     found = {}
-    for release, wheel in offers.choices(specifiers) if wanted else ():
+    for release, wheel in offers.choices(specifiers) if wanted or without else ():
+        if release.version in without:
+            found[release.version] = Refusal(release.version, without[release.version])
         for need in wanted:
             with contextlib.suppress(NotKnownYet):  # the search did not come to it
                 if lack := provider.natives.lack(need, wheel):
@@ -198,6 +200,8 @@ def _demand(parent: Candidate, need: Need, tried: int = 1) -> Demand:
     """One link of a chain, from a candidate to what it needs."""
     if parent.key.kind is Kind.SONAME:
         return Demand(parent.label, "", need.text, tried, "is provided by")
+    if parent.key.detail == DEFAULTS:
+        return Demand(parent.key.name, parent.text, need.text, tried, "takes")
     key = parent.key.base if parent.key.kind is Kind.LIBRARY else parent.key
     who, version = (parent.label, "") if key.kind is Kind.MAJOR else (str(key), parent.text)
     return Demand(who, version, need.text, tried, _VERBS.get(need.key.kind, "requires"))
@@ -212,7 +216,7 @@ class _Upward:
         self._askers: dict[Key, list[tuple[Candidate, Need]]] = defaultdict(list)
         for candidate, needs in provider.seen_dependencies().items():
             for need in needs:
-                if need.exact is None:
+                if need.exact is None or (candidate.key.detail == DEFAULTS and need.key.detail):
                     self._askers[need.key].append((candidate, need))
         self._roots = provider.root_needs
 

@@ -13,7 +13,10 @@ from gpuenv.model.version import Version
 if TYPE_CHECKING:
     from gpuenv.solve.native import Way
 
-__all__ = ["Candidate", "Key", "Kind", "Need", "NotKnownYet"]
+__all__ = ["DEFAULTS", "Candidate", "Key", "Kind", "Need", "NotKnownYet"]
+
+# In the place of an extra: whichever a bare requirement takes by default.
+DEFAULTS = "*"
 
 
 class NotKnownYet(Exception):
@@ -42,8 +45,8 @@ class Kind(StrEnum):
 class Key(NamedTuple):
     """The name of a node.
 
-    detail: an extra of a distribution; of a library its soname; of a soname who may bring it and in which symbol
-    versions; of a major the wheel; else "".
+    detail: an extra of a distribution, or DEFAULTS; of a library its soname; of a soname who may bring it and in which
+    symbol versions; of a major the wheel; else "".
     """
 
     kind: Kind
@@ -105,9 +108,10 @@ class Need:
 
     text: the requirement as its author wrote it. origin: where it stands, for roots (`project`, `group:dev`).
     carries: the SONAME of a library that the distribution must have, "" for none; versions: symbol versions of it.
+    instead: the name that was required, where the project has an alternative for it; else "".
     """
 
-    __slots__ = ("carries", "exact", "key", "origin", "specifier", "text", "url", "versions")
+    __slots__ = ("carries", "exact", "instead", "key", "origin", "specifier", "text", "url", "versions")
 
     def __init__(
         self,
@@ -120,8 +124,10 @@ class Need:
         origin: str = "",
         carries: str = "",
         versions: tuple[str, ...] = (),
+        instead: str = "",
     ) -> None:
         self.carries = carries
+        self.instead = instead
         self.versions = versions
         self.key = key
         self.specifier = specifier

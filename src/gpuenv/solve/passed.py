@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from gpuenv.model.answer import PassedOver, Refusal
 from gpuenv.model.version import Version, parse_version
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need
+from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need
 from gpuenv.solve.offers import admits
 from gpuenv.solve.search import Found
 
@@ -15,7 +15,8 @@ __all__ = ["passed_over"]
 def passed_over(found: Found) -> tuple[PassedOver, ...]:
     """What the search itself looked at and left, of everything that the final needs admit.
 
-    A release is passed over for its own binaries, or because what it requires cannot be had for theirs.
+    A release is passed over for its own binaries, or because what it requires cannot be had for theirs; or because it
+    does not have the extras that a bare requirement takes on this target.
     """
     telling = _Telling(found)
     older = []
@@ -32,6 +33,7 @@ class _Telling:
 
     def __init__(self, found: Found) -> None:
         self._provider = found.provider
+        self._chosen = found.chosen
         self._failures = found.failures
         self._causes: dict[Candidate, str | None] = {}
         self._tried: dict[str, list[Candidate]] = defaultdict(list)
@@ -61,6 +63,10 @@ class _Telling:
         for release, reason in offers.known_refusals(specifiers):
             if any(self._provider.natives.refused(wheel, reason) for wheel in release.wheels):
                 yield release.version, reason
+        if Key(Kind.DISTRIBUTION, name, DEFAULTS) in self._chosen:
+            for version, reason in self._provider.without_extras[name].items():
+                if all(admits(specifier, version) for specifier in specifiers):
+                    yield version, reason
         for candidate in self._tried[name]:
             admitted = all(admits(specifier, candidate.text) for specifier in specifiers)
             if admitted and (cause := self._cause(candidate)):

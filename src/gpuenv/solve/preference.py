@@ -13,7 +13,7 @@ from gpuenv.model.distribution import Release
 from gpuenv.model.host_libraries import cuda_of, vendor_of
 from gpuenv.model.target import Target
 from gpuenv.model.version import Version, parse_version
-from gpuenv.solve.nodes import Key, Kind, Need
+from gpuenv.solve.nodes import DEFAULTS, Key, Kind, Need
 
 __all__ = ["Accelerator", "Order", "accelerator_of", "by_preference"]
 
@@ -43,11 +43,14 @@ class Order:
             self._trouble.update({cause.parent.key.name for cause in causes if cause.parent is not None})
         return min(keys, key=lambda key: self._rank(key, information))
 
-    def _rank(self, key: Key, information: Mapping[Key, Iterator[Any]]) -> tuple[int, int, int, Key]:
+    def _rank(self, key: Key, information: Mapping[Key, Iterator[Any]]) -> tuple[int, int, int, bool, Key]:
         freedom = _LATE.get(key.kind)
         if freedom is None:
             freedom = min((_freedom(info.requirement) for info in information[key]), default=_ORPHAN)
-        return (freedom, -self._trouble[key.name], self._discovered.get(key, 0), key)
+        # which release has the default extras is known before one without them is looked into
+        defaults = key.detail == DEFAULTS
+        discovered = self._discovered.get(key.base if defaults else key, 0)
+        return (freedom, -self._trouble[key.name], discovered, not defaults, key)
 
 
 _ORPHAN = 9

@@ -12,19 +12,29 @@ from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import Catalog, Metadata, WheelFile
 from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
-from gpuenv.model.version import normal_name, parse_version
+from gpuenv.model.version import distribution_of, normal_name, parse_version
+from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults
 from gpuenv.solve.device import matters_by_metadata, matters_by_name, remarks
 from gpuenv.solve.native import Natives
-from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
+from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
 from gpuenv.solve.task import Task
 
-__all__ = ["PYTHON", "Provider"]
+__all__ = ["PYTHON", "HasDefaults", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
 _OVERRIDDEN = "as tool.gpuenv.overrides says"
+_ALTERNATIVE = "as tool.gpuenv.alternatives says"
+
+
+class HasDefaults(Exception):
+    """A distribution turned out to have default extras, and its bare requirements did not ask for them so far."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class Provider(AbstractProvider[Need, Candidate, Key]):
@@ -43,9 +53,14 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         self._overrides: dict[str, list[Requirement]] = defaultdict(list)
         for override in task.overrides:
             self._overrides[override.name].append(override)
+        self._exchanges = {*self._overrides, *task.alternatives, *task.sources}
+        self._may_default = task.may_default | task.default_extras.keys()
+        self._defaults = Defaults(task.default_extras, task.target)
+        # by distribution, the versions that do not have the extras that a rule asks for, with the reason
+        self.without_extras: dict[str, dict[str, str]] = defaultdict(dict)
         self._read: set[str] = set()
         self._fetched: set[str] = set()
-        self.natives = Natives(task, self.offers, self.needs_of, self._matters)
+        self.natives = Natives(task, self.offers, self._needs_of_provider, self._matters)
         self.order = Order()
         self.root_needs: list[Need] = []
 
@@ -117,11 +132,18 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The needs that one requirement states, after overrides, on this target."""
         if not self._applies(requirement.marker, extra):
             return
-        for stated, words in self._overridden(requirement, text):
-            keys = [Key(Kind.DISTRIBUTION, stated.name)]
-            keys += [Key(Kind.DISTRIBUTION, stated.name, wanted) for wanted in stated.extras]
-            for key in keys:
-                yield Need(key, stated.specifier, url=stated.url, text=words, origin=origin)
+        for stated, words in self._stated(requirement, text):
+            instead = requirement.name if stated.name != requirement.name else ""
+            details = ["", *stated.extras]
+            if not stated.extras and not stated.none and stated.name in self._may_default:
+                details.append(DEFAULTS)
+            for detail in details:
+                key = Key(Kind.DISTRIBUTION, stated.name, detail)
+                yield Need(key, stated.specifier, url=stated.url, text=words, origin=origin, instead=instead)
+
+    def _needs_of_provider(self, requirement: Requirement, text: str) -> Iterator[Need]:
+        """The needs that whoever brings a library stands for: binaries ask for the library alone, not for extras."""
+        return self.needs_of(replace(requirement, none=not requirement.extras), text)
 
     def offers(self, name: str) -> Offers:
         """The page of a name as the target sees it; leaves the search if the page is not known yet."""
@@ -180,23 +202,40 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The target of the task."""
         return self._task.target
 
-    def _overridden(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
-        """The requirement, or what overrides say instead; then the source that the project sends the name to."""
-        stated = [(requirement, text)]
-        if requirement.name in self._overrides:
-            applying = [override for override in self._overrides[requirement.name] if self._applies(override.marker)]
-            stated = [(_instead(requirement, override), f"{_short(override)} ({_OVERRIDDEN})") for override in applying]
-        source = self._task.sources.get(requirement.name)
-        for one, words in stated:
+    def _stated(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
+        """The requirement, or what stands for it: overrides, an alternative, the source that the project names."""
+        if requirement.name not in self._exchanges:
+            yield requirement, text
+            return
+        for one, words in self._exchanged(requirement, text):
+            source = self._task.sources.get(one.name)
             yield (one, words) if source is None else (replace(one, url=source), f"{words} (from {source})")
+
+    def _exchanged(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
+        """After overrides, and after alternatives and what overrides say of those."""
+        for one, words in self._overridden(requirement, text):
+            other = one
+            while other.name in self._task.alternatives:  # the manifest has no circle of them
+                other = _alternative(other, self._task.alternatives[other.name])
+            if other is one:
+                yield one, words
+            else:
+                yield from self._overridden(other, f"{_short(other)} (instead of {one.name}, {_ALTERNATIVE})")
+
+    def _overridden(self, requirement: Requirement, text: str) -> list[tuple[Requirement, str]]:
+        """The requirement, or what overrides say instead."""
+        if requirement.name not in self._overrides:
+            return [(requirement, text)]
+        applying = [override for override in self._overrides[requirement.name] if self._applies(override.marker)]
+        return [(_instead(requirement, override), f"{_short(override)} ({_OVERRIDDEN})") for override in applying]
 
     def _applies(self, marker: str | None, extra: str = "") -> bool:
         return marker is None or evaluate_marker(marker, self._environment, extra)
 
     def _matches(self, key: Key, needs: list[Need], demanded: Sequence[Key]) -> Iterator[Candidate]:
-        exact = {need.exact for need in needs if need.exact is not None}
+        exact = {self._as(key, need.exact) for need in needs if need.exact is not None}
         if exact:
-            found: Iterable[Candidate] = [self._as(key, one) for one in exact] if len(exact) == 1 else ()
+            found: Iterable[Candidate] = exact if len(exact) == 1 else ()
         elif key.kind is Kind.HOST:
             found = self._host(key)
         elif key.kind in (Kind.SONAME, Kind.MAJOR):
@@ -207,7 +246,17 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             found = self._by_version(key, needs)
         for candidate in found:
             if all(self.is_satisfied_by(need, candidate) for need in needs if need.key == key):
+                if key.detail == DEFAULTS and (reason := self.default_choice(candidate).refusal):
+                    self.without_extras[key.name][candidate.text] = reason
+                    continue
                 yield candidate
+
+    def default_choice(self, candidate: Candidate) -> DefaultChoice:
+        """The extras that a bare requirement takes of a candidate; leaves the search if they are not known yet."""
+        if candidate.wheel is None:
+            return DefaultChoice()
+        metadata = self._metadata(candidate, candidate.wheel)
+        return self._defaults.of(candidate.wheel.key, candidate.key.name, metadata)
 
     def _as(self, key: Key, candidate: Candidate) -> Candidate:
         """The candidate as the node sees it: another extra of the same distribution may be what fixed it."""
@@ -261,6 +310,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return
         metadata = self._metadata(candidate, candidate.wheel)
         extra = candidate.key.detail
+        if extra == DEFAULTS:
+            yield from self._default_needs(candidate)
+            return
+        if not extra and has_defaults(metadata) and candidate.key.name not in self._may_default:
+            raise HasDefaults(candidate.key.name)
         if not extra:
             yield from self.natives.needs(candidate, candidate.wheel)
         if extra:
@@ -270,6 +324,21 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         ):
             yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
         yield from self.needs_in(metadata, extra)
+
+    def _default_needs(self, candidate: Candidate) -> Iterator[Need]:
+        """The candidate with its default extras."""
+        yield Need(candidate.key.base, exact=candidate.base)
+        chosen = {one.extra: one for one in self.default_choice(candidate).extras}
+        for extra, one in chosen.items():
+            key = Key(Kind.DISTRIBUTION, candidate.key.name, extra)
+            yield Need(key, exact=self._as(key, candidate), text=f"{key} (default: {one.why})")
+
+    def default_extras(self, wheel: WheelFile) -> tuple[str, ...]:
+        """The extras that a bare requirement on a wheel of known metadata takes."""
+        name, metadata = distribution_of(wheel.filename), self._task.catalog.metadata[wheel.key]
+        if name not in self._task.default_extras and not has_defaults(metadata):
+            return ()
+        return tuple(one.extra for one in self._defaults.of(wheel.key, name, metadata).extras)
 
     def needs_in(self, metadata: Metadata, extra: str) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
@@ -290,6 +359,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return
         metadata = self._metadata(candidate, candidate.wheel)
         who, extra = f"{candidate.key.name} {candidate.text}", candidate.key.detail
+        if extra == DEFAULTS:
+            yield from self.default_choice(candidate).warnings
+            return
         if extra and extra not in metadata.extras:
             yield f"{who} has no extra `{extra}`"
         facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
@@ -325,7 +397,13 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
 def _instead(requirement: Requirement, override: Requirement) -> Requirement:
     extras = tuple(sorted({*requirement.extras, *override.extras}))
-    return Requirement(override.name, extras, override.specifier, override.url, None)
+    none = not extras and (requirement.none or override.none)
+    return Requirement(override.name, extras, override.specifier, override.url, None, none)
+
+
+def _alternative(requirement: Requirement, other: Requirement) -> Requirement:
+    """The same extras of the other distribution, in its own versions if any are stated."""
+    return replace(requirement, name=other.name, specifier=other.specifier or requirement.specifier, url=None)
 
 
 def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:
@@ -333,4 +411,5 @@ def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:
 
 
 def _short(requirement: Requirement) -> str:
-    return str(Requirement(requirement.name, requirement.extras, requirement.specifier, requirement.url, None))
+    name, extras, specifier = requirement.name, requirement.extras, requirement.specifier
+    return str(Requirement(name, extras, specifier, requirement.url, None, requirement.none))

@@ -1,13 +1,13 @@
 """The search for one task: what it starts from, which way it takes, what it ends in."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep
 
 from gpuenv.model.answer import Missing
 from gpuenv.solve.nodes import Candidate, Key, Need, NotKnownYet
-from gpuenv.solve.provider import PYTHON, Provider
+from gpuenv.solve.provider import PYTHON, HasDefaults, Provider
 from gpuenv.solve.resolution import Cause, MendedResolution
 from gpuenv.solve.task import Task
 
@@ -42,11 +42,18 @@ class Dead:
 
 
 def search(task: Task, rounds: int | None = None) -> Found | Dead | Missing:
-    """Search for candidates that meet every need; raises ResolutionTooDeep after so many rounds."""
-    try:
-        return _search(task, rounds or _ROUNDS, displacing=True)
-    except ResolutionTooDeep:
-        return _search(task, rounds or _LAST_ROUNDS, displacing=False)
+    """Search for candidates that meet every need; raises ResolutionTooDeep after so many rounds.
+
+    Where a distribution turns out to have default extras the search begins anew, with a node for them.
+    """
+    while True:
+        try:
+            try:
+                return _search(task, rounds or _ROUNDS, displacing=True)
+            except ResolutionTooDeep:
+                return _search(task, rounds or _LAST_ROUNDS, displacing=False)
+        except HasDefaults as found:
+            task = replace(task, may_default=task.may_default | {found.name})
 
 
 def _search(task: Task, rounds: int, *, displacing: bool) -> Found | Dead | Missing:

@@ -8,6 +8,7 @@ from gpuenv.model.linkage import Linkage
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.rules import NativeRules
+from gpuenv.model.selectors import Selectors
 from gpuenv.model.target import Target
 
 __all__ = ["Task"]
@@ -22,6 +23,8 @@ class Task:
     sources: names that come from a URL, whoever asks for them.
     exclude_newer: UTC instant `YYYY-MM-DDTHH:MM:SSZ`; later files do not exist. rules: what the project says of
     native code. providers: the shipped table. provides: names of indexes that may say more of who provides what.
+    default_extras: the project's selectors by distribution. alternatives: what stands for distributions on this target.
+    may_default: more distributions whose bare requirements may take extras, as a search has found.
     memo: what was computed of wheels, for the next solve of the same target; no answer depends on it.
     """
 
@@ -39,4 +42,7 @@ class Task:
     rules: NativeRules = field(default_factory=NativeRules)
     providers: ProviderTable = NO_PROVIDERS
     provides: tuple[str, ...] = ()
+    default_extras: Mapping[str, Selectors] = field(default_factory=dict)
+    alternatives: Mapping[str, Requirement] = field(default_factory=dict)
+    may_default: frozenset[str] = frozenset()
     memo: dict[tuple[str, str], tuple[Linkage, ...]] = field(default_factory=dict, compare=False)

@@ -1,0 +1,115 @@
+"""Which extras a bare requirement takes: what the project says, else the publisher, else Default-Extra (PEP 771).
+
+A rule that names extras none of which a release has makes that release unfit for a target with a GPU: nothing else says
+so well that it has no code for it. Without a GPU nothing is taken, and somebody is told.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from gpuenv.model.distribution import Metadata
+from gpuenv.model.selectors import Chosen, Machine, Miss, Selectors, machines, parse_selector, walk
+from gpuenv.model.target import Target
+
+__all__ = ["DefaultChoice", "Defaults", "has_defaults"]
+
+PROJECT, PUBLISHER = "project", "publisher"
+_PLACES = {PROJECT: "tool.gpuenv.default-extras", PUBLISHER: "its default-extras.json"}
+_SHOWN = 6
+_RULES = 3
+
+
+class DefaultChoice(NamedTuple):
+    """What a bare requirement on one release takes. refusal: why the release does not serve; None: it does."""
+
+    extras: tuple[Chosen, ...] = ()
+    refusal: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def has_defaults(metadata: Metadata) -> bool:
+    """Does its publisher give a distribution default extras?"""
+    return bool(metadata.default_extras or metadata.default_extras_by)
+
+
+class Defaults:
+    """The default extras of one target. tables: the project's selectors by distribution."""
+
+    def __init__(self, tables: Mapping[str, Selectors], target: Target) -> None:
+        self._tables = tables
+        self._machines = machines(target)
+        self._known: dict[str, DefaultChoice] = {}
+
+    def of(self, key: str, name: str, metadata: Metadata) -> DefaultChoice:
+        """What a bare requirement on a name takes of the wheel with this key: what its GPUs take, together."""
+        if key not in self._known:
+            self._known[key] = self._choice(name, metadata)
+        return self._known[key]
+
+    def _choice(self, name: str, metadata: Metadata) -> DefaultChoice:
+        sources: list[tuple[str, Selectors]] = []
+        if name in self._tables:
+            sources.append((PROJECT, self._tables[name]))
+        if metadata.default_extras_by:
+            said = {parse_selector(text) or text: extras for text, extras in metadata.default_extras_by}
+            sources.append((PUBLISHER, said))
+        found: dict[tuple[str, str], Chosen] = {}
+        warnings: dict[str, None] = {}
+        for machine in self._machines:
+            taken = _taken(machine, sources, metadata)
+            if isinstance(taken, Miss):
+                if machine.is_gpu:
+                    return DefaultChoice(refusal=_refusal(machine, taken, metadata.extras))
+                warnings[_none_taken(taken, metadata.extras)] = None
+                continue
+            found.update({(one.extra, one.why): one for one in taken})
+            warnings.update(dict.fromkeys(_left(machine, taken, sources, metadata)))
+        extras = tuple(found[key] for key in sorted(found))
+        return DefaultChoice(extras, warnings=tuple(f"{name} {metadata.version} {text}" for text in warnings))
+
+
+def _taken(machine: Machine, sources: Sequence[tuple[str, Selectors]], metadata: Metadata) -> tuple[Chosen, ...] | Miss:
+    """What the first source that says something of a machine says."""
+    for who, table in sources:
+        taken = walk(table, machine, metadata.extras, who)
+        if taken is not None:
+            return taken
+    return tuple(Chosen(extra, "Default-Extra") for extra in metadata.default_extras if extra in metadata.extras)
+
+
+def _left(
+    machine: Machine, taken: Sequence[Chosen], sources: Sequence[tuple[str, Selectors]], metadata: Metadata
+) -> Iterator[str]:
+    """Extras that the rule that won names beside those that exist."""
+    for who, table in sources:
+        for selector in dict.fromkeys(one.selector for one in taken if one.who == who):
+            alone = [walk({selector: (template,)}, machine, metadata.extras, who) for template in table[selector]]
+            for miss in alone:
+                if isinstance(miss, Miss):
+                    yield f"{_asked(miss)}{_meant(miss, metadata.extras)}"
+
+
+def _refusal(machine: Machine, miss: Miss, extras: Sequence[str]) -> str:
+    """Which rule asks for what, and what there is, nearest first."""
+    near = get_close_matches(miss.rules[0].extra, extras, len(extras) or 1, 0.0)
+    more = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
+    has = f"it has {', '.join(near[:_SHOWN])}{more}" if near else "it has no extras"
+    return f"{_asked(miss, machine)}; {has}"
+
+
+def _none_taken(miss: Miss, extras: Sequence[str]) -> str:
+    return f"{_asked(miss)}: none is taken{_meant(miss, extras)}"
+
+
+def _asked(miss: Miss, machine: Machine | None = None) -> str:
+    """`has no extra device-gfx942, which tool.gpuenv.default-extras asks for on gfx942 (amd = device-{gfx})`."""
+    names = " or ".join(dict.fromkeys(one.extra for one in miss.rules[:_RULES]))
+    rules = ", ".join(f"{one.selector} = {one.template}" for one in miss.rules[:_RULES])
+    where = f" on {machine.name}" if machine else ""
+    return f"has no extra {names}, which {_PLACES[miss.rules[0].who]} asks for{where} ({rules})"
+
+
+def _meant(miss: Miss, extras: Sequence[str]) -> str:
+    near = get_close_matches(miss.rules[0].extra, extras, 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
