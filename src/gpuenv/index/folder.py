@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 from gpuenv.archive.ranges import SmallMember, SparseFile
 from gpuenv.errors import ArchiveError, NetworkError
 from gpuenv.index.cache import FileDigest, IndexCache, url_key
-from gpuenv.index.metadata import check_identity, parse_metadata
+from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
 from gpuenv.index.simple import group, split_variants, split_wheel
+from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import Metadata, Page, WheelFile
 from gpuenv.model.filename import BUNDLE
 from gpuenv.model.manifest import Index
@@ -28,31 +29,34 @@ def path_of(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-def _is_metadata(member: str) -> bool:
-    """Is this archive member a wheel's METADATA (at the top level, in `*.dist-info`)?"""
-    folder, slash, name = member.partition("/")
-    return slash == "/" and name == "METADATA" and folder.endswith(".dist-info")
+def metadata_in(
+    file: SparseFile | BufferedReader, filename: str, wanted: str = "METADATA"
+) -> "SmallMember | SmallFact":
+    """METADATA of a wheel or bundle, or another file at the top level of its `*.dist-info`, to be read."""
 
+    def is_wanted(member: str) -> bool:
+        folder, slash, name = member.partition("/")
+        return slash == "/" and name == wanted and folder.endswith(".dist-info")
 
-def metadata_in(file: SparseFile | BufferedReader, filename: str) -> "SmallMember | SmallFact":
-    """METADATA of a wheel or bundle, to be read."""
     if not filename.endswith(BUNDLE):
-        return SmallMember(file, _is_metadata)
+        return SmallMember(file, is_wanted)
     from gpuenv.archive.bundled import SmallFact  # who meets no bundle does without zstd
 
-    return SmallFact(file, _is_metadata)
+    return SmallFact(file, is_wanted)
 
 
 def wheel_metadata(path: Path, filename: str) -> Metadata:
     """The metadata inside a wheel on this disk."""
     try:
         with path.open("rb") as file:
-            body = metadata_in(file, filename).read()
+            known = parse_metadata(metadata_in(file, filename).read())
+            if known.default_extras_by is not None:
+                known = with_extras(known, metadata_in(file, filename, EXTRAS).read(), filename)
     except OSError as error:
         raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
     except ArchiveError as error:
         raise ArchiveError(f"cannot read the metadata of {filename}", causes=[error.message]) from None
-    return check_identity(parse_metadata(body), filename)
+    return check_identity(known, filename)
 
 
 def file_digest(path: Path, cache: IndexCache) -> FileDigest:

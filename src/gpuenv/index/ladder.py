@@ -18,7 +18,8 @@ from gpuenv.index.cache import IndexCache
 from gpuenv.index.download import Downloads
 from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
-from gpuenv.index.metadata import check_identity, parse_metadata
+from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
+from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.model.manifest import Index
@@ -76,7 +77,17 @@ class Ladder:
             except (_NoRanges, ArchiveError):
                 path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
                 return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
-        return parse_metadata(body)
+        known = parse_metadata(body)
+        return known if known.default_extras_by is None else await self._with_extras(known, wheel, index)
+
+    async def _with_extras(self, known: Metadata, wheel: WheelFile, index: Index | None) -> Metadata:
+        """The metadata with the publisher's default extras, which are in a file of their own."""
+        try:
+            body = await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename, EXTRAS))
+        except (_NoRanges, ArchiveError):
+            path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
+            return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
+        return with_extras(known, body, wheel.filename)
 
     def _local(self, wheel: WheelFile) -> Path | None:
         if wheel.url.startswith("file:"):

@@ -3,13 +3,15 @@
 import re
 from functools import cache
 
+import msgspec
+
 from gpuenv.errors import IntegrityError
 from gpuenv.index.simple import split_wheel
-from gpuenv.model.default_extras import KEYWORD
+from gpuenv.model.default_extras import FILE, KEYWORD, BadDefaultExtras, parse
 from gpuenv.model.distribution import Metadata
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 
-__all__ = ["check_identity", "parse_metadata"]
+__all__ = ["check_identity", "parse_metadata", "with_extras"]
 
 _WORD = re.compile(r"""\s*("[^"]*"|'[^']*'|[()]|[A-Za-z_.]+|[<>=!~]+)""")
 _PLAIN = re.compile(r"""\s*extra\s*==\s*("[^"]*"|'[^']*')\s*\Z""")
@@ -53,6 +55,21 @@ def parse_metadata(body: bytes) -> Metadata:
         default_extras=tuple(dict.fromkeys(normal_name(text) for text in fields.get("default-extra", ()) if text)),
         default_extras_by=() if KEYWORD in re.split(r"[,\s]", ",".join(fields.get("keywords", ()))) else None,
     )
+
+
+def with_extras(metadata: Metadata, data: bytes, filename: str) -> Metadata:
+    """The metadata with what the wheel's `default-extras.json` says; raises IntegrityError for a file that is none.
+
+    A publisher's mistake is told, not passed over: without the file an environment would lack what it chooses.
+    """
+    try:
+        return msgspec.structs.replace(metadata, default_extras_by=parse(data))
+    except BadDefaultExtras as error:
+        raise IntegrityError(
+            f"{FILE} of {filename} cannot be read",
+            causes=[str(error)],
+            hints=[f"leave the version out: '{metadata.name}!={metadata.version}'"],
+        ) from None
 
 
 def _fields(body: bytes) -> dict[str, list[str]]:
