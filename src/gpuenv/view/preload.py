@@ -125,18 +125,27 @@ class Installed:
         """Where in the view its files of that name lie, as folders seen from site-packages."""
         return self._folders.get(soname, frozenset())
 
-    def reach(self, found: ObjectFacts) -> frozenset[str]:
-        """The folders where ld.so looks for a binary's needs: its own, and by DT_RPATH those of who loads it."""
-        folders = set(search_path(found))
-        todo = deque([found] if not found.runpath else [])
-        seen = {found.path}
-        while todo:
-            for loader in self._loaders.get(todo.popleft().path, ()):
-                if not loader.runpath and loader.path not in seen:
-                    seen.add(loader.path)
-                    folders.update(search_path(loader))
-                    todo.append(loader)
-        return frozenset(folders)
+    def passed_on(self, found: ObjectFacts) -> frozenset[str]:
+        """The folders where ld.so looks for the needs of what a binary loads: by DT_RPATH, its own and its loaders'.
+
+        A DT_RUNPATH makes void the DT_RPATH beside it, not that of who loads its binary.
+        """
+        if found.path not in self._passed_on:
+            folders: set[str] = set()
+            todo, seen = deque([found]), {found.path}
+            while todo:
+                one = todo.popleft()
+                folders.update(() if one.runpath else search_path(one))
+                for loader in self._loaders.get(one.path, ()):
+                    if loader.path not in seen:
+                        seen.add(loader.path)
+                        todo.append(loader)
+            self._passed_on[found.path] = frozenset(folders)
+        return self._passed_on[found.path]
+
+    @cached_property
+    def _passed_on(self) -> dict[str, frozenset[str]]:
+        return {}
 
     @cached_property
     def _carriers(self) -> dict[str, ObjectFacts]:
@@ -187,7 +196,7 @@ class Openings:
         own, found = self._all[name], dict[str, None]()
         seen: set[tuple[str, str, frozenset[str]]] = set()
         for binary in own.awake:
-            for path, owner in self._needs(own, binary, frozenset(), seen):
+            for path, owner in self._needs(own, own, binary, own.passed_on(binary), seen):
                 if owner != name:
                     found[path] = None
         return tuple(found)
@@ -211,16 +220,24 @@ class Openings:
         return tuple(found.values())
 
     def _needs(
-        self, own: Installed, binary: ObjectFacts, passed: frozenset[str], seen: set[tuple[str, str, frozenset[str]]]
+        self,
+        first: Installed,
+        own: Installed,
+        binary: ObjectFacts,
+        passed: frozenset[str],
+        seen: set[tuple[str, str, frozenset[str]]],
     ) -> Iterator[tuple[str, str]]:
         """(path, owner) of what a binary does not find by itself, and before it what that does not find.
 
-        passed: the folders in the DT_RPATH of a binary of another distribution that loads it.
+        first: the distribution that is imported. passed: the folders in the DT_RPATH of those that load the binary;
+        nobody does where the view opens it, and its own binaries are taken to be loaded by each other.
         """
         if (own.name, binary.path, passed) in seen:
             return
         seen.add((own.name, binary.path, passed))
-        reach = own.reach(binary) | (frozenset() if binary.runpath else passed)
+        folders = frozenset(search_path(binary))
+        reach = folders if binary.runpath else folders | passed
+        handed = passed if binary.runpath else reach
         for soname in binary.needed:
             if soname in own.hosted:
                 yield own.hosted[soname], ""
@@ -232,7 +249,8 @@ class Openings:
             if carrier is None:
                 continue
             reached = bool(owner.folders_of(soname) & reach)
-            yield from self._needs(owner, carrier, reach if reached and not binary.runpath else frozenset(), seen)
+            on = first.passed_on(carrier) if owner is first else handed if reached else frozenset()
+            yield from self._needs(first, owner, carrier, on, seen)
             if not reached:
                 yield installed_at(carrier.path), owner.name
 
