@@ -9,7 +9,7 @@ from gpuenv.model.answer import Pin
 from gpuenv.model.carries import carries
 from gpuenv.model.clash import clashes, runtimes
 from gpuenv.model.demand import HostDemand
-from gpuenv.model.host_libraries import allowed_by
+from gpuenv.model.host_libraries import HostPolicy, allowed_by
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.solve.native import Way
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need
@@ -61,7 +61,8 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
         )
     roots = [need for needs in found.roots.values() for need in needs]
     own = found.provider.natives.root_host()
-    warnings = [*_host_warnings(bound, ways), *_root_warnings(found, own), *_clashes(found, bound, ways)]
+    policy = allowed_by(found.provider.target)
+    warnings = [*_host_warnings(bound, policy), *_root_warnings(found, own, policy), *_clashes(found, bound, ways)]
     return Bound(bound, _sorted(_providers(found, roots)), own, tuple(warnings))
 
 
@@ -136,16 +137,14 @@ def _sorted(libraries: Mapping[str, set[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(sonames)) for name, sonames in sorted(libraries.items())}
 
 
-def _host_warnings(pins: Mapping[str, Pin], ways: Mapping[str, Way | None]) -> Iterator[str]:
+def _host_warnings(pins: Mapping[str, Pin], policy: HostPolicy) -> Iterator[str]:
     """What the machine must have and the target does not say it has."""
-    for name, way in ways.items():
-        said = {need.soname for need in way.asked.hosted} if way else set()
-        if host := tuple(demand for demand in pins[name].host if demand.soname not in said):
-            yield f"{name} {pins[name].version} needs {_listed(host)} of the machine ({host[0].by})"
+    for name, pin in pins.items():
+        if host := tuple(demand for demand in pin.host if not policy.hosts(demand.soname)):
+            yield f"{name} {pin.version} needs {_listed(host)} of the machine ({host[0].by})"
 
 
-def _root_warnings(found: Found, host: tuple[HostDemand, ...]) -> Iterator[str]:
-    policy = allowed_by(found.provider.target)
+def _root_warnings(found: Found, host: tuple[HostDemand, ...], policy: HostPolicy) -> Iterator[str]:
     if host := tuple(demand for demand in host if not policy.hosts(demand.soname)):
         yield f"{found.provider.project_name} needs {_listed(host)} of the machine (`native` in tool.gpuenv)"
 
