@@ -1,19 +1,26 @@
-"""A wheel as a bundle of the same installed files, and with the links that ZIP lost, if that is asked for."""
+"""A wheel as a bundle of the same installed files, and with the links that ZIP lost, if that is asked for.
+
+Or as a wheel again, with what its publisher adds.
+"""
 
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
 from gpuenv.archive.wheel import Member, WheelArchive, open_wheel
-from gpuenv.errors import ArchiveError
+from gpuenv.archive.zipwrite import write_wheel
+from gpuenv.bundle.amend import NOTHING, Amendment, amended
+from gpuenv.bundle.record import SIGNATURES, record_row, rewritten_record
+from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.facts import NativeFacts, Symlink, encode_facts
 from gpuenv.model.version import BUNDLE
 
-__all__ = ["Repacked", "bundle_name", "bundled_facts", "repack"]
+__all__ = ["Repacked", "bundle_name", "bundled_facts", "repack", "rewheel"]
 
 _LIBRARY = re.compile(r"(.+\.so)((?:\.[0-9A-Za-z_]+)*)")
 
@@ -40,32 +47,79 @@ def repack(
     sha256: str,
     facts: NativeFacts | None = None,
     restore_links: bool = False,
+    amendment: Amendment = NOTHING,
     best: bool = False,
     progress: Callable[[int], object] = lambda amount: None,
 ) -> Repacked:
-    """Write the bundle of a wheel, whose digest it keeps as its origin; `links` says there that some were restored.
+    """Write the bundle of a wheel, whose digest it keeps as its origin; `links` says there that some were restored,
+    `metadata` that something was added.
 
     facts: what the wheel's binaries say, which the bundle then says too. restore_links: libraries with the same bytes
     in one folder, `libfoo.so`, `libfoo.so.1`, `libfoo.so.1.2`, become one file, the one with the longest name, and
-    links to it. best: as in `write_bundle`. progress gets the bytes (unpacked) that have passed, each once, from
-    several threads. Raises ArchiveError where the wheel is damaged.
+    links to it. amendment: what is added. best: as in `write_bundle`. progress gets the bytes (unpacked) that have
+    passed, each once, from several threads. Raises ArchiveError where the wheel is damaged.
     """
     with open_wheel(wheel, links=True) as archive:
         links = tuple(_links(archive)) if restore_links else ()
         linked = {link.path for link in links}
         kept = [member for member in archive.members if member.name not in linked]
-        size = sum(member.size for member in kept)
+        dist_info = _dist_info(archive)
+        contents = _contents(archive, kept, amendment, dist_info, progress)
+        size = sum(one.size for one in contents)
         origin = {"filename": wheel.name, "sha256": sha256} | ({"links": "restored"} if links else {})
         write_bundle(
             write,
-            _dist_info(archive),
-            [Content(one.name, one.size, one.executable, _Told(archive, one, progress).chunks) for one in kept],
+            dist_info,
+            contents,
             (*archive.links, *links),
-            origin=origin,
+            origin=origin | ({"metadata": "amended"} if amendment != NOTHING else {}),
             native=encode_facts(bundled_facts(facts, links, size)) if facts is not None else None,
             best=best,
         )
         return Repacked(size, links)
+
+
+def rewheel(
+    wheel: Path, file: IO[bytes], amendment: Amendment, progress: Callable[[int], object] = lambda amount: None
+) -> Repacked:
+    """Write the wheel with what is added to a seekable file; the same files give the same bytes.
+
+    Raises ArchiveError for a damaged wheel, UsageError for one with links, which no ZIP keeps for all installers.
+    """
+    with open_wheel(wheel, links=True) as archive:
+        if archive.links:
+            raise UsageError(f"{wheel.name} has symbolic links", hints=["make a bundle of it: without --to wheel"])
+        dist_info = _dist_info(archive)
+        contents = _contents(archive, archive.members, amendment, dist_info, progress)
+        write_wheel(file, dist_info, contents)
+        return Repacked(sum(one.size for one in contents), ())
+
+
+def _contents(
+    archive: WheelArchive,
+    members: Sequence[Member],
+    amendment: Amendment,
+    dist_info: str,
+    progress: Callable[[int], object],
+) -> list[Content]:
+    """The files of a wheel with what is added, listed by a RECORD of their own."""
+    named = {member.name: member for member in members}
+    changes = amended(amendment, dist_info, lambda path: archive.read(named[path]) if path in named else None)
+    away = {*changes, *(f"{dist_info}/{name}" for name in SIGNATURES if changes)}
+    if changes:
+        path = f"{dist_info}/RECORD"
+        if path not in named:
+            raise ArchiveError(f"{archive.name} has no RECORD")
+        rows = [record_row(name, hashlib.sha256(data).digest(), len(data)) for name, data in changes.items()]
+        changes[path] = rewritten_record(archive.read(named[path]), path, away, rows)
+        away.add(path)
+    kept = [one for one in members if one.name not in away]
+    contents = [Content(one.name, one.size, one.executable, _Told(archive, one, progress).chunks) for one in kept]
+    return contents + [Content(name, len(data), False, partial(_pieces, data)) for name, data in changes.items()]
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    yield data
 
 
 def bundled_facts(facts: NativeFacts, links: Sequence[SymbolicLink], size: int) -> NativeFacts:

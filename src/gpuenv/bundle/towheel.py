@@ -4,9 +4,8 @@ import csv
 import io
 import posixpath
 import re
-from base64 import urlsafe_b64encode
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,8 @@ from gpuenv.archive.unpacking import Placed
 from gpuenv.archive.zipcheck import MAX_TOTAL
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zipwrite import write_wheel
+from gpuenv.bundle.amend import NOTHING, Amendment, amended
+from gpuenv.bundle.record import SIGNATURES, record_row, rewritten_record
 from gpuenv.errors import ArchiveError
 from gpuenv.model.follow import Astray, followed
 from gpuenv.model.version import BUNDLE
@@ -56,13 +57,15 @@ def to_wheel(
     folder: Path,
     *,
     links: LinksAs = "copy",
+    amendment: Amendment = NOTHING,
     progress: Callable[[int], object] = lambda amount: None,
 ) -> Rewheeled:
     """Write the wheel of a bundle to a seekable file. folder: an empty one, to which the bundle is unpacked meanwhile.
 
     links: as copies of what they lead to, of folders too; or listed in LINKS, by which the wheel is one of version 2.0,
-    so that installers that know no LINKS refuse it. RECORD lists what the wheel has. progress gets the bytes that
-    went into the wheel. Raises ArchiveError where the bundle is damaged, or a link leads out, nowhere or in circles.
+    so that installers that know no LINKS refuse it. amendment: what is added. RECORD lists what the wheel has. progress
+    gets the bytes that went into the wheel. Raises ArchiveError where the bundle is damaged, or a link leads out,
+    nowhere or in circles.
     """
     with open_bundle(bundle) as opened:
         dist_info = _dist_info(opened)
@@ -73,10 +76,14 @@ def to_wheel(
             raise ArchiveError(f"{bundle.name} is refused: {error}") from None
     listed = links == "LINKS" and bool(opened.links)
     new = dict(_listed(files, opened.links, dist_info)) if listed else _copied(files, copied)
+    away = {link.path for link in opened.links} | (new.keys() & files.keys()) if listed else set()
+    changes = _amendment(amendment, files, dist_info)
+    signed = {f"{dist_info}/{name}" for name in SIGNATURES if changes}  # the RECORD that was
+    files = {path: one for path, one in (files | new | changes).items() if path not in signed}
     record = f"{dist_info}/RECORD"
-    away = {link.path for link in opened.links} | (new.keys() & files.keys())
-    files |= new
-    files[record] = _made(record, _record(files, away if listed else set(), record))
+    rows = (record_row(path, one.digest, one.content.size) for path, one in files.items())
+    before = b"".join(files[record].content.chunks())
+    files[record] = _made(record, rewritten_record(before, record, away | changes.keys() | signed, rows))
     size = sum(one.content.size for one in files.values())
     if size > MAX_TOTAL:
         raise ArchiveError(f"{bundle.name} is refused: with its links as copies it has {size} bytes")
@@ -105,6 +112,14 @@ def _unpacked(bundle: Bundle, folder: Path, progress: Callable[[int], object]) -
     }
 
 
+def _amendment(amendment: Amendment, files: Mapping[str, _File], dist_info: str) -> dict[str, _File]:
+    """The files of the `.dist-info` that are added or change."""
+    changes = amended(
+        amendment, dist_info, lambda path: b"".join(files[path].content.chunks()) if path in files else None
+    )
+    return {path: _made(path, data) for path, data in changes.items()}
+
+
 def _chunks(path: Path, progress: Callable[[int], object]) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -130,29 +145,6 @@ def _listed(files: Mapping[str, _File], links: Iterable[SymbolicLink], dist_info
         text = _WHEEL_VERSION.sub(rb"\g<1>2.0", b"".join(wheel.content.chunks()), count=1)
         made.append(_made(wheel.content.path, text))
     return ((one.content.path, one) for one in made)
-
-
-def _record(files: Mapping[str, _File], away: Collection[str], path: str) -> bytes:
-    """RECORD for these files, unchanged where it fits already. away: paths whose rows do not hold any more."""
-    before = b"".join(files[path].content.chunks())
-    try:
-        rows = [row for row in csv.reader(io.StringIO(before.decode(), newline="")) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ArchiveError(f"{path} cannot be read: {error}") from None
-    kept = [row for row in rows if row[0] not in away]
-    listed = {row[0] for row in kept} | {path, f"{path}.jws", f"{path}.p7s"}
-    new = [_row(files[name]) for name in sorted(files.keys() - listed)]
-    if kept == rows and not new:
-        return before
-    at = next((number for number, row in enumerate(kept) if row[0] == path), len(kept))
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([*kept[:at], *new, *kept[at:]])
-    return out.getvalue().encode()
-
-
-def _row(found: _File) -> list[str]:
-    digest = urlsafe_b64encode(found.digest).rstrip(b"=").decode()
-    return [found.content.path, f"sha256={digest}", str(found.content.size)]
 
 
 def copies(files: Iterable[str], links: Iterable[SymbolicLink]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from gpuenv.cli.common import Session
+from gpuenv.cli.variant import AddedFlags
 from gpuenv.errors import UsageError
 
 __all__ = ["repack"]
@@ -29,16 +30,20 @@ def repack(
         Literal["copy", "LINKS"] | None,
         typer.Option(help="In a wheel, a link is a copy (default), or a line of LINKS, which only gpuenv reads yet."),
     ] = None,
+    added: AddedFlags,
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
 ) -> None:
-    """Make bundles of wheels: the same files, packed better. Or wheels of bundles, for other installers."""
+    """Make bundles of wheels: the same files, packed better. Or wheels of bundles, for other installers.
+
+    With flags that add something, `--to wheel` takes wheels too.
+    """
     from gpuenv.report.bundles import repack_document, repack_line
     from gpuenv.workflow.repack import Settings, repack_files
 
     wrong = ["--best"] * best + ["--restore-links"] * restore_links if to == "wheel" else ["--links"] * bool(links)
     if wrong:
         raise UsageError(f"{wrong[0]} says nothing of a {to}")
-    settings = Settings(to, output, links or "copy", restore_links, best, force)
+    settings = Settings(to, output, links or "copy", restore_links, best, force, *added)
     made = []
     for one in repack_files(files, session.here(), settings):
         made.append(one)

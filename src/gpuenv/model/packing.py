@@ -2,11 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from gpuenv.model.default_extras import DefaultExtras
 from gpuenv.model.made import Made
 from gpuenv.model.requirement import Requirement
 
-__all__ = ["Mentioned", "PackSettings", "PackedBundle", "Packing", "SonameNeed"]
+__all__ = ["Mentioned", "PackSettings", "PackedBundle", "Packing", "SonameNeed", "VariantClaim"]
+
+
+class VariantClaim(NamedTuple):
+    """What a publisher says of a variant; None and empty: not said.
+
+    properties: `amd :: gfx_arch :: gfx942`. namespaces: of all variants of the version, best first. providers: by
+    namespace, the requirement whose plugin tells what a machine supports.
+    """
+
+    label: str | None = None
+    properties: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    providers: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +30,8 @@ class PackSettings:
 
     tree, output: folders. name, version, tag: of the bundle. prefix: where the tree was installed, absolute. best:
     smaller, in minutes. split: several bundles. requires: further requirements. provides: requirements by the soname
-    that they bring. exclude: patterns of paths in the tree.
+    that they bring. exclude: patterns of paths in the tree. variant: what NAME is a variant of. default_extras: of NAME
+    by environment; None: those that follow from the parts.
     """
 
     tree: str | None = None
@@ -30,6 +46,8 @@ class PackSettings:
     requires: tuple[Requirement, ...] = ()
     provides: Mapping[str, Requirement] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+    variant: VariantClaim | None = None
+    default_extras: DefaultExtras | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.wheel import open_wheel
-from gpuenv.bundle.repack import bundle_name, repack
+from gpuenv.bundle.amend import NOTHING, Amendment, with_label
+from gpuenv.bundle.repack import bundle_name, repack, rewheel
 from gpuenv.bundle.towheel import LinksAs, to_wheel, wheel_name
 from gpuenv.errors import StoreError, UsageError
+from gpuenv.model.filename import split_filename
 from gpuenv.model.made import Made, State
 from gpuenv.model.version import BUNDLE
 from gpuenv.workflow.artifacts import facts_of
@@ -21,6 +23,8 @@ from gpuenv.workflow.project import Project
 
 if TYPE_CHECKING:
     from gpuenv.archive.bundled import SymbolicLink
+    from gpuenv.model.default_extras import DefaultExtras
+    from gpuenv.model.packing import VariantClaim
 
 __all__ = ["Settings", "repack_files"]
 
@@ -29,7 +33,10 @@ Kind = Literal["bundle", "wheel"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is wanted. output: a folder; None: beside each file. The rest as in `bundle.repack` and `bundle.towheel`."""
+    """What is wanted. output: a folder; None: beside each file. variant, default_extras: what is added.
+
+    The rest as in `bundle.repack` and `bundle.towheel`.
+    """
 
     to: Kind = "bundle"
     output: Path | None = None
@@ -37,6 +44,8 @@ class Settings:
     restore_links: bool = False
     best: bool = False
     force: bool = False
+    variant: "VariantClaim | None" = None
+    default_extras: "DefaultExtras | None" = None
 
 
 def repack_files(files: Sequence[str], project: Project, settings: Settings) -> Iterator[Made]:
@@ -45,20 +54,31 @@ def repack_files(files: Sequence[str], project: Project, settings: Settings) -> 
     Raises UsageError before anything is made, ArchiveError for a damaged file, Occupied where another file is in the
     way of a result.
     """
-    for source, path in _pairs(files, settings):
+    added = _added(settings)
+    for source, path in _pairs(files, settings, added):
         if settings.to == "bundle":
-            yield _bundle(source, path, project, settings)
+            yield _bundle(source, path, project, settings, added)
         else:
-            yield _wheel(source, path, project, settings)
+            yield _wheel(source, path, project, settings, added)
 
 
-def _pairs(files: Sequence[str], settings: Settings) -> list[tuple[Path, Path]]:
+def _added(settings: Settings) -> Amendment:
+    if settings.variant is None:
+        return Amendment(extras=settings.default_extras)
+    from gpuenv.bundle.variant import encode_variants, variant_of
+
+    variants = variant_of(settings.variant)
+    return Amendment(encode_variants(variants), next(iter(variants.labels)), settings.default_extras)
+
+
+def _pairs(files: Sequence[str], settings: Settings, added: Amendment) -> list[tuple[Path, Path]]:
     """Each file and what it becomes."""
     made: dict[Path, str] = {}
     found = []
     for text in files:
-        source = _source(text, settings.to)
+        source = _source(text, settings.to, added)
         name = bundle_name(source.name) if settings.to == "bundle" else wheel_name(source.name)
+        name = with_label(name, added.label) if added.label else name
         path = (settings.output or source.parent) / name
         if path in made:
             raise UsageError(f"{made[path]} and {text} would both become {path}")
@@ -67,7 +87,7 @@ def _pairs(files: Sequence[str], settings: Settings) -> list[tuple[Path, Path]]:
     return found
 
 
-def _source(text: str, to: Kind) -> Path:
+def _source(text: str, to: Kind, added: Amendment) -> Path:
     if "://" in text:
         raise UsageError(f"{text} is a URL, and files are repacked", hints=[f"fetch it first: curl -LO {text}"])
     source = Path(text)
@@ -75,7 +95,14 @@ def _source(text: str, to: Kind) -> Path:
         raise UsageError(f"{text} is a folder", hints=[f"name its files: gpuenv repack {source / '*.whl'}"])
     if not source.is_file():
         raise UsageError(f"there is no {text}")
-    if source.name.endswith(".whl" if to == "bundle" else BUNDLE):
+    said = split_filename(source.name)
+    if added.label and said is None:
+        raise UsageError(f"{source.name} is not the name of a wheel or bundle")
+    if added.label and said is not None and said.label:
+        hints = ["take the wheel that it was made of"]
+        raise UsageError(f"{source.name} is a variant already, labelled {said.label}", hints=hints)
+    wheels = to == "bundle" or added != NOTHING
+    if (wheels and source.name.endswith(".whl")) or (to == "wheel" and source.name.endswith(BUNDLE)):
         return source
     if to == "bundle" and source.name.endswith(BUNDLE):
         raise UsageError(f"{text} is a bundle already", hints=[f"make it a wheel: gpuenv repack --to wheel {text}"])
@@ -85,7 +112,7 @@ def _source(text: str, to: Kind) -> Path:
     )
 
 
-def _bundle(source: Path, path: Path, project: Project, settings: Settings) -> Made:
+def _bundle(source: Path, path: Path, project: Project, settings: Settings, added: Amendment) -> Made:
     digest = sha256_of(source)
     facts = facts_of(source, digest, project)
     with open_wheel(source, links=True) as archive:
@@ -101,6 +128,7 @@ def _bundle(source: Path, path: Path, project: Project, settings: Settings) -> M
                 sha256=digest,
                 facts=facts,
                 restore_links=settings.restore_links,
+                amendment=added,
                 best=settings.best,
                 progress=lambda amount: project.progress.advance(label, amount),
             ),
@@ -111,21 +139,22 @@ def _bundle(source: Path, path: Path, project: Project, settings: Settings) -> M
     return _made(path, source, repacked.links, state)
 
 
-def _wheel(source: Path, path: Path, project: Project, settings: Settings) -> Made:
-    with open_bundle(source) as bundle:
-        total = sum(member.size for member in bundle.members)
+def _wheel(source: Path, path: Path, project: Project, settings: Settings, added: Amendment) -> Made:
+    bundled = source.name.endswith(BUNDLE)
+    with open_bundle(source) if bundled else open_wheel(source, links=True) as archive:
+        total = sum(member.size for member in archive.members)
     label = f"packing {path.name}"
 
+    def advance(amount: int) -> None:
+        project.progress.advance(label, amount)
+
     def fill(file: IO[bytes]) -> "tuple[SymbolicLink, ...]":
+        if not bundled:
+            return rewheel(source, file, added, advance).links
         with tempfile.TemporaryDirectory(prefix="gpuenv-") as folder:
             try:
-                return to_wheel(
-                    source,
-                    file,
-                    Path(folder),
-                    links=settings.links,
-                    progress=lambda amount: project.progress.advance(label, amount),
-                ).links
+                place = Path(folder)
+                return to_wheel(source, file, place, links=settings.links, amendment=added, progress=advance).links
             except OSError as error:
                 raise _refused(error, source, Path(folder)) from error
 
