@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gpuenv.bundle.variant import digest_label, encode_variants, variant_of, variants_name
-from gpuenv.errors import UsageError
+from gpuenv.bundle.variant import digest_label, encode_variants, merged, variant_of
+from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.packing import VariantClaim
 from gpuenv.model.variants import Property, parse_variants
 
@@ -89,7 +89,24 @@ def test_what_no_standard_knows_is_refused(claim: VariantClaim, words: str) -> N
     assert words in caught.value.message
 
 
-def test_an_index_names_the_file_after_name_and_version() -> None:
-    """As the wheels write both, without build, tags and label."""
-    assert variants_name("a_b-1.0+cu13-3-py3-none-any-x.whl") == "a_b-1.0+cu13-variants.json"
-    assert variants_name("a_b-1.0-py3-none-any-x.whl.tar.zst") == "a_b-1.0-variants.json"
+def test_variants_of_a_version_are_merged() -> None:
+    """Labels of all come together, whichever file comes first; the longest list of namespaces counts."""
+    one = variant_of(VariantClaim("a", (GFX,)))
+    other = variant_of(VariantClaim("b", (SM,), ("amd", "nvidia")))
+    both = merged([("a.whl", one), ("b.whl", other)])
+    assert both == merged([("b.whl", other), ("a.whl", one)])
+    assert (both.namespaces, list(both.labels)) == (("amd", "nvidia"), ["a", "b"])
+
+
+def test_variants_that_contradict_each_other_are_named() -> None:
+    """Of several files the two between which the contradiction is, with what helps."""
+    fine = variant_of(VariantClaim("a", (GFX,)))
+    wrong = variant_of(VariantClaim("b", (SM,)))
+    with pytest.raises(ArchiveError) as caught:
+        merged([("a.whl", fine), ("aa.whl", fine), ("b.whl", wrong)])
+    assert caught.value.message == "a.whl and b.whl contradict each other as variants of one version"
+    assert caught.value.hints == ("name the same namespaces for both: gpuenv repack --variant-namespace …",)
+    twice = variant_of(VariantClaim("a", ("amd :: gfx_arch :: gfx950",)))
+    with pytest.raises(ArchiveError) as caught:
+        merged([("a.whl", fine), ("b.whl", twice)])
+    assert caught.value.hints == ()

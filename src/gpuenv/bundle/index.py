@@ -1,16 +1,23 @@
-"""A static simple index over wheels and bundles: pages, sidecars, and who provides which soname; as bytes by path."""
+"""A static simple index over wheels and bundles: pages, sidecars, variants, and who provides which soname.
+
+All of it as bytes by path.
+"""
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import quote
 
+from gpuenv.bundle.variant import encode_variants, merged
 from gpuenv.model.carries import provided
 from gpuenv.model.facts import NativeFacts, encode_facts
-from gpuenv.model.version import BUNDLE, Version, is_native, parse_version
+from gpuenv.model.filename import VARIANTS
+from gpuenv.model.variants import Variants
+from gpuenv.model.version import BUNDLE, Version, is_native, normal_name, parse_version
 
 __all__ = ["PROVIDES", "Entry", "StaticIndex", "providers", "static_index"]
 
@@ -20,7 +27,10 @@ _MOST = 64  # providers of a soname that are read
 
 
 class Entry(NamedTuple):
-    """A wheel or bundle. name: normalised. metadata: its METADATA. facts: with its digest and size in them."""
+    """A wheel or bundle. name: normalised. metadata: its METADATA. facts: with its digest and size in them.
+
+    variants: its `variant.json`; None where it is no variant.
+    """
 
     filename: str
     name: str
@@ -30,6 +40,7 @@ class Entry(NamedTuple):
     requires_python: str | None
     metadata: bytes
     facts: NativeFacts
+    variants: Variants | None = None
 
 
 class StaticIndex(NamedTuple):
@@ -44,7 +55,8 @@ class StaticIndex(NamedTuple):
 def static_index(entries: Iterable[Entry], up: str) -> StaticIndex:
     """The index of these files. up: the relative path from a project's page to the folder of the files, `../..`.
 
-    The same files give the same bytes; there is no time in them.
+    The same files give the same bytes; there is no time in them. Raises ArchiveError where variants of one version
+    contradict each other.
     """
     projects: dict[str, list[Entry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda one: (one.name, one.version, one.filename)):
@@ -54,6 +66,9 @@ def static_index(entries: Iterable[Entry], up: str) -> StaticIndex:
     pages, beside = {}, {PROVIDES: table}
     for name, found in projects.items():
         files = [_file(entry, quote(up)) for entry in found]
+        for filename, data in _variants(found):
+            files.append(_record(filename, quote(up), _digest(data), len(data)))
+            beside[filename] = data
         versions = list(dict.fromkeys(str(entry.version) for entry in found))
         pages[f"{name}/index.json"] = _json(
             {"meta": {"api-version": _API}, "name": name, "files": files, "versions": versions}
@@ -70,18 +85,25 @@ def static_index(entries: Iterable[Entry], up: str) -> StaticIndex:
 
 def _file(entry: Entry, up: str) -> dict[str, object]:
     """The record of a file (PEP 691, 700, 714), and the digest of what its binaries say."""
-    file: dict[str, object] = {
-        "filename": entry.filename,
-        "url": f"{up}/{quote(entry.filename)}",
-        "hashes": {"sha256": entry.sha256},
-        "size": entry.size,
-    }
+    file = _record(entry.filename, up, entry.sha256, entry.size)
     if entry.requires_python:
         file["requires-python"] = entry.requires_python
     file["core-metadata"] = {"sha256": _digest(entry.metadata)}
     if _has_facts(entry):
         file["native-facts"] = {"sha256": _digest(encode_facts(entry.facts))}
     return file
+
+
+def _record(filename: str, up: str, sha256: str, size: int) -> dict[str, object]:
+    return {"filename": filename, "url": f"{up}/{quote(filename)}", "hashes": {"sha256": sha256}, "size": size}
+
+
+def _variants(entries: Iterable[Entry]) -> Iterator[tuple[str, bytes]]:
+    """For each version with variants the file that says what their labels stand for (PEP 825). entries: sorted."""
+    for version, files in groupby(entries, key=lambda one: one.version):
+        if stated := [(one.filename, one.variants) for one in files if one.variants is not None]:
+            name = stated[0][0].partition("-")[0]
+            yield f"{normal_name(name).replace('-', '_')}-{version}{VARIANTS}", encode_variants(merged(stated))
 
 
 def _has_facts(entry: Entry) -> bool:

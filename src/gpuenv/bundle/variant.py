@@ -6,16 +6,23 @@ the plugin that tells what a machine supports: with no such provider, installers
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from gpuenv.errors import UsageError
-from gpuenv.model.filename import BUNDLE, VARIANTS
+from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.packing import VariantClaim
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
-from gpuenv.model.variants import BadVariants, Property, VariantProvider, Variants, parse_property, parse_variants
+from gpuenv.model.variants import (
+    BadVariants,
+    Property,
+    VariantProvider,
+    Variants,
+    merge,
+    parse_property,
+    parse_variants,
+)
 
-__all__ = ["digest_label", "encode_variants", "variant_of", "variants_name"]
+__all__ = ["digest_label", "encode_variants", "merged", "variant_of"]
 
 NULL = "null"  # the label of the variant without properties
 
@@ -63,10 +70,33 @@ def digest_label(properties: Iterable[Property]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def variants_name(filename: str) -> str:
-    """The name of the file that an index has for the version of a wheel or bundle: by its first two parts."""
-    name, version, *_ = filename.removesuffix(BUNDLE).split("-")
-    return f"{name}-{version}{VARIANTS}"
+def merged(stated: Sequence[tuple[str, Variants]]) -> Variants:
+    """What the variants of one version say together. stated: file name and its document, at least one.
+
+    Raises ArchiveError that names two files that contradict each other.
+    """
+    found = stated[0][1]
+    for number, (filename, variants) in enumerate(stated):
+        try:
+            found = merge(found, variants)
+        except BadVariants as error:
+            other = next((name for name, before in stated[:number] if _contradict(before, variants)), stated[0][0])
+            raise ArchiveError(
+                f"{other} and {filename} contradict each other as variants of one version",
+                causes=[str(error)],
+                hints=["name the same namespaces for both: gpuenv repack --variant-namespace …"]
+                if found.namespaces != variants.namespaces
+                else [],
+            ) from None
+    return found
+
+
+def _contradict(one: Variants, other: Variants) -> bool:
+    try:
+        merge(one, other)
+    except BadVariants:
+        return True
+    return False
 
 
 def encode_variants(variants: Variants) -> bytes:

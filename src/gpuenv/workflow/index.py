@@ -2,20 +2,24 @@
 
 import json
 import os
+import re
 from contextlib import closing, suppress
 from pathlib import Path
 
-from gpuenv.archive.bundled import open_bundle
-from gpuenv.archive.wheel import open_wheel
+from gpuenv.archive.bundled import Bundle, open_bundle
+from gpuenv.archive.wheel import WheelArchive, open_wheel
 from gpuenv.bundle.index import PROVIDES, Entry, StaticIndex, static_index
 from gpuenv.errors import ArchiveError, GpuenvError, UsageError
 from gpuenv.index.cache import IndexCache
 from gpuenv.index.folder import file_digest, metadata_in
-from gpuenv.index.metadata import check_identity, parse_metadata
+from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
 from gpuenv.index.simple import split_wheel
+from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.facts import NativeFacts, decode_facts
+from gpuenv.model.filename import label_of
 from gpuenv.model.made import MadeIndex
 from gpuenv.model.providers import decode_rows
+from gpuenv.model.variants import BadVariants, Variants, parse_variants
 from gpuenv.model.version import BUNDLE, stem_of
 from gpuenv.workflow.artifacts import facts_of
 from gpuenv.workflow.ledger import LEDGER, check_free, ledger_of, places_of, read_ledger, stale
@@ -24,6 +28,7 @@ from gpuenv.workflow.project import Project, write_atomically
 __all__ = ["make_index"]
 
 _SHOWN = 20
+_VARIANT = re.compile(r"[^/]+\.dist-info/variant\.json")
 
 
 def make_index(folder: Path, output: Path | None, project: Project) -> MadeIndex:
@@ -88,18 +93,43 @@ def _entry(path: Path, cache: IndexCache, project: Project) -> Entry:
     if path.name.endswith(BUNDLE):
         with open_bundle(path) as bundle:
             stated = decode_facts(bundle.native) if bundle.native is not None else None
+            variants = _variants(bundle)
     else:
-        with open_wheel(path, links=True):
-            pass
+        with open_wheel(path, links=True) as archive:
+            variants = _variants(archive)
     with path.open("rb") as file:
         metadata = metadata_in(file, path.name).read()
-    known = check_identity(parse_metadata(metadata), path.name)
+        known = check_identity(parse_metadata(metadata), path.name)
+        if known.default_extras_by is not None:
+            with_extras(known, metadata_in(file, path.name, EXTRAS).read(), path.name)
     facts = facts_of(path, digest.sha256, project)
     if stated is not None and _own(stated) != _own(facts):
         raise ArchiveError("its native.json does not say what its binaries say")
     return Entry(
-        path.name, wheel.name, wheel.version, digest.sha256, digest.size, known.requires_python, metadata, facts
+        path.name,
+        wheel.name,
+        wheel.version,
+        digest.sha256,
+        digest.size,
+        known.requires_python,
+        metadata,
+        facts,
+        variants,
     )
+
+
+def _variants(archive: Bundle | WheelArchive) -> Variants | None:
+    """What a file says that it is a variant of; None for one that is none, as its name says too."""
+    label = label_of(archive.name)
+    found = [one for one in archive.members if _VARIANT.fullmatch(one.name)]
+    if not label and found:
+        raise ArchiveError("it holds variant.json, and its name has no label")
+    if label and not found:
+        raise ArchiveError(f"its name has the label {label}, and it holds no variant.json")
+    try:
+        return parse_variants(archive.read(found[0]), label) if label else None
+    except BadVariants as error:
+        raise ArchiveError(f"its variant.json cannot be read: {error}") from None
 
 
 def _own(facts: NativeFacts) -> list[object]:

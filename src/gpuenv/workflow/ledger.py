@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gpuenv.bundle.index import PROVIDES, StaticIndex
 from gpuenv.errors import Occupied
-from gpuenv.model.version import stem_of
+from gpuenv.model.filename import VARIANTS, stem_of
 
 __all__ = ["LEDGER", "Ledger", "check_free", "ledger_of", "places_of", "read_ledger", "stale"]
 
@@ -78,7 +78,12 @@ def _is_page(path: str) -> bool:
 
 def _is_beside(name: str) -> bool:
     sidecar = _SIDECAR.fullmatch(name)
-    return name == PROVIDES or (sidecar is not None and stem_of(sidecar[1]) is not None)
+    return _is_read_by_others(name) or (sidecar is not None and stem_of(sidecar[1]) is not None)
+
+
+def _is_read_by_others(name: str) -> bool:
+    """Is it a file that other tools, or people, write too?"""
+    return name == PROVIDES or ("/" not in name and name.endswith(VARIANTS))
 
 
 def places_of(index: StaticIndex, folder: Path, output: Path) -> dict[Path, bytes]:
@@ -93,7 +98,7 @@ def places_of(index: StaticIndex, folder: Path, output: Path) -> dict[Path, byte
 def check_free(index: StaticIndex, before: Ledger, folder: Path, output: Path) -> None:
     """A file that is there must be ours, or a sidecar of a wheel, which nobody writes by hand; raises Occupied."""
     ours = _placed(before, folder, output)
-    sidecars = {folder / name for name in index.beside if name != PROVIDES}
+    sidecars = {folder / name for name in index.beside if not _is_read_by_others(name)}
     taken = []
     for path, data in places_of(index, folder, output).items():
         if path in sidecars or not (path.is_symlink() or path.exists()):
