@@ -280,9 +280,20 @@ def test_group_may_ask_for_the_project() -> None:
     assert [str(item) for item in decode(text).groups["g"]] == ["x", "y", "z"]
 
 
-def test_keys_to_come_may_be_empty() -> None:
-    """A key without any content asks for nothing, so it is not refused."""
-    assert decode(HEAD + "[tool.gpuenv]\ndefault-extras = {}\n").name == "train-it"
+def test_default_extras() -> None:
+    """Names and selectors come in their normal form, extras too, templates and orders stay as they are written."""
+    table = 'Torch = { "gfx90a:xnack+:sramecc-" = ["Device_All", "device-{gfx}", "device.all"], any = [] }\nnone = {}\n'
+    found = decode(f"{HEAD}[tool.gpuenv.default-extras]\n{table}").default_extras
+    assert found == {"torch": {"gfx90a:sramecc-:xnack+": ("device-all", "device-{gfx}"), "any": ()}, "none": {}}
+
+
+def test_alternatives() -> None:
+    """A name may stand for itself; two names may stand for each other, each on targets of its own."""
+    table = 'ONNX = { nvidia = "onnx.gpu>=1", amd = "onnx" }\nonnx-gpu = { linux = "onnx" }\n'
+    targets = '[tool.gpuenv.targets.cpu]\n[tool.gpuenv.targets.mi300]\ngpu = ["gfx942"]\n'
+    found = decode(f"{HEAD}{targets}[tool.gpuenv.alternatives]\n{table}").alternatives
+    shown = {name: {selector: str(other) for selector, other in rows.items()} for name, rows in found.items()}
+    assert shown == {"onnx": {"nvidia": "onnx-gpu>=1", "amd": "onnx"}, "onnx-gpu": {"linux": "onnx"}}
 
 
 def test_other_project_keys_are_not_ours() -> None:

@@ -13,12 +13,14 @@ SOURCES = HEAD + "[tool.gpuenv.sources]\n"
 SETTINGS = HEAD + "[tool.gpuenv]\n"
 PROVIDERS = HEAD + "[tool.gpuenv.providers]\n"
 TORCH = HEAD + "[tool.gpuenv.packages.torch]\n"
+EXTRAS = HEAD + "[tool.gpuenv.default-extras]\n"
+OTHERS = HEAD + "[tool.gpuenv.alternatives]\n"
 MAC = TARGET + 'platform = "macos-arm64"\n'
 GPU = TARGET + 'gpu = ["sm_90"]\n'
 KEYS = (
     "known: `targets`, `index`, `sources`, `constraints`, `overrides`, `exclude-newer`, `default-groups`, `python`, "
     "`native`, `scan`, `strict-host`, `one-runtime`, `providers`, `packages`, `development-links`, `pack`, "
-    "`default-extras`"
+    "`default-extras`, `alternatives`"
 )
 with pytest.raises(InvalidRequirement) as _words:
     parse_requirement("a b")
@@ -201,10 +203,94 @@ REFUSED = [
         ('write `["libopenblas.so.0"]`',),
     ),
     (
-        HEAD + '[tool.gpuenv.default-extras]\ntorch = { amd = ["device-{gfx}"] }\n',
-        "tool.gpuenv.default-extras: is not supported yet by this gpuenv",
-        ("3: [tool.gpuenv.default-extras]",),
-        ("remove `default-extras` for now",),
+        EXTRAS + 'torch = ["device-gfx942"]\n',
+        "tool.gpuenv.default-extras.torch: must be a table, not an array",
+        ('4: torch = ["device-gfx942"]',),
+        (),
+    ),
+    (
+        EXTRAS + 'torch = { nvida = ["cuda"] }\n',
+        "tool.gpuenv.default-extras.torch.nvida: unknown selector `nvida`",
+        ('4: torch = { nvida = ["cuda"] }',),
+        ("did you mean `nvidia`?",),
+    ),
+    (
+        EXTRAS + 'torch = { sm_90a = ["cuda"] }\n',
+        "tool.gpuenv.default-extras.torch.sm_90a: unknown selector `sm_90a`",
+        ('4: torch = { sm_90a = ["cuda"] }',),
+        ("did you mean `sm_90`?",),
+    ),
+    (
+        EXTRAS + 'torch = { "!" = ["cuda"] }\n',
+        'tool.gpuenv.default-extras.torch."!": unknown selector `!`',
+        ('4: torch = { "!" = ["cuda"] }',),
+        ("like `gfx942`, `sm_9x`, `amd`, `linux` or `any`",),
+    ),
+    (
+        EXTRAS + 'torch = { "gfx90a:xnack+:sramecc-" = ["x"], "gfx90a:sramecc-:xnack+" = ["y"] }\n',
+        'tool.gpuenv.default-extras.torch."gfx90a:sramecc-:xnack+": is the same selector as `gfx90a:xnack+:sramecc-`',
+        ('4: torch = { "gfx90a:xnack+:sramecc-" = ["x"], "gfx90a:sramecc-:xnack+" = ["y"] }',),
+        (),
+    ),
+    (
+        EXTRAS + 'torch = { amd = "device-gfx942" }\n',
+        "tool.gpuenv.default-extras.torch.amd: must be an array, not a string",
+        ('4: torch = { amd = "device-gfx942" }',),
+        ('write `["device-gfx942"]`',),
+    ),
+    (
+        EXTRAS + 'torch = { amd = ["device-{gfy}"] }\n',
+        "tool.gpuenv.default-extras.torch.amd[0]: `{gfy}` is not a placeholder",
+        ('4: torch = { amd = ["device-{gfy}"] }',),
+        ("did you mean `gfx`?",),
+    ),
+    (
+        EXTRAS + 'torch = { amd = ["a b"] }\n',
+        "tool.gpuenv.default-extras.torch.amd[0]: `a b` is not a valid extra",
+        ('4: torch = { amd = ["a b"] }',),
+        (),
+    ),
+    (
+        EXTRAS + 'torch = { amd = ["{gfx"] }\n',
+        "tool.gpuenv.default-extras.torch.amd[0]: `{gfx` is not a valid extra",
+        ('4: torch = { amd = ["{gfx"] }',),
+        (),
+    ),
+    (
+        EXTRAS + "Torch = {}\ntorch = {}\n",
+        "tool.gpuenv.default-extras.torch: is the same package name as `Torch`",
+        ("5: torch = {}",),
+        (),
+    ),
+    (
+        OTHERS + 'a = { any = "b[x]>=2" }\n',
+        "tool.gpuenv.alternatives.a.any: is more than a name and versions",
+        ('4: a = { any = "b[x]>=2" }',),
+        ("the extras are those required: `b>=2`",),
+    ),
+    (
+        OTHERS + 'a = { any = "a>=2" }\n',
+        "tool.gpuenv.alternatives.a.any: states versions of a itself",
+        ('4: a = { any = "a>=2" }',),
+        ('write `"a"` to keep it; versions for all stand in `constraints`',),
+    ),
+    (
+        OTHERS + 'a = { any = "b" }\nb = { linux = "c" }\nc = { any = "b" }\n',
+        "tool.gpuenv.alternatives.a: leads in a circle on target default: a -> b -> c -> b",
+        ('4: a = { any = "b" }',),
+        (),
+    ),
+    (
+        GPU.replace('"sm_90"', '"sm_80", "sm_90"') + '[tool.gpuenv.alternatives]\na = { sm_90 = "b" }\n',
+        "tool.gpuenv.alternatives.a: says a on sm_80, b on sm_90: GPUs of one target, mi300",
+        ('6: a = { sm_90 = "b" }',),
+        ("split target mi300: one for each of them",),
+    ),
+    (
+        SETTINGS + 'constraints = ["numpy[]<2"]\n',
+        "tool.gpuenv.constraints[0]: a constraint cannot ask for extras",
+        ('4: constraints = ["numpy[]<2"]',),
+        ("put it into `dependencies`",),
     ),
     (
         SETTINGS + 'constraints = ["numpy[x]<2"]\n',

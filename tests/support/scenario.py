@@ -33,6 +33,7 @@ from gpuenv.model.manifest import Manifest
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.rules import AllowedMissing
+from gpuenv.model.selectors import alternatives_on
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
 from gpuenv.report.conflict import no_solution
@@ -252,6 +253,8 @@ def task_of(story: Story, target: Target, kept: Mapping[str, tuple[str, ...]]) -
         rules=manifest.rules,
         providers=story.providers,
         provides=tuple(index.name for index in manifest.indexes),
+        default_extras=manifest.default_extras,
+        alternatives=alternatives_on(manifest.alternatives, target),
     )
 
 

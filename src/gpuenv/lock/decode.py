@@ -161,7 +161,9 @@ def _package(line: Mapping[str, Any], artifacts: Mapping[str, LockedArtifact]) -
     if runtime is not None and (not isinstance(runtime, int) or isinstance(runtime, bool) or runtime < 0):
         raise ValueError(f"the runtime of {artifact.name} is {runtime!r}")
     requires, extras = _texts(line.get("requires", [])), _lists(line.get("extras", {}))
-    return LockedPackage(artifact.name, line["use"], requires, extras, *_native(line), runtime)
+    defaults = {extra: _text(why) for extra, why in _table(line.get("default-extras", {})).items()}
+    instead = _texts(line.get("instead-of", []))
+    return LockedPackage(artifact.name, line["use"], requires, extras, *_native(line), runtime, defaults, instead)
 
 
 def _native(table: Mapping[str, Any]) -> tuple[dict[str, tuple[str, ...]], tuple[HostDemand, ...]]:

@@ -95,6 +95,10 @@ def _package(package: LockedPackage) -> dict[str, Value]:
         line["requires"] = list(package.requires)
     if package.extras:
         line["extras"] = {extra: list(keys) for extra, keys in sorted(package.extras.items())}
+    if package.default_extras:
+        line["default-extras"] = dict(sorted(package.default_extras.items()))
+    if package.instead_of:
+        line["instead-of"] = list(package.instead_of)
     line |= _native(package.libraries, package.host)
     if package.runtime is not None:
         line["runtime"] = package.runtime

@@ -1,7 +1,8 @@
 """Does the lock still answer the manifest? A comparison of inputs, never a solve; a stale lock says why."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from gpuenv.model.lock import Lock
 from gpuenv.model.manifest import Index, Manifest, Source
@@ -12,6 +13,8 @@ from gpuenv.model.url import without_credentials
 from gpuenv.toml.write import inline
 
 __all__ = ["inputs_of", "why_stale"]
+
+T = TypeVar("T")
 
 
 def inputs_of(manifest: Manifest) -> dict[str, object]:
@@ -25,6 +28,8 @@ def inputs_of(manifest: Manifest) -> dict[str, object]:
         "constraints": _texts(manifest.constraints),
         "overrides": _texts(manifest.overrides),
         "exclude-newer": manifest.exclude_newer or "",
+        "default-extras": _by_selector(manifest.default_extras, list),
+        "alternatives": _by_selector(manifest.alternatives, str),
         "indexes": [_index(index) for index in manifest.indexes],
         "sources": [_source(source) for source in sorted(manifest.sources, key=repr)],
         **_rules(manifest.rules),
@@ -56,7 +61,7 @@ def _difference(path: str, before: object, now: object) -> str | None:
                     return reason
     if isinstance(before, list) or isinstance(now, list):
         old, new = before or [], now or []
-        if isinstance(old, list) and isinstance(new, list):
+        if isinstance(old, list) and isinstance(new, list) and (old or new):
             return _items(path, old, new)
     if now is None or now == "":
         return f"{path} is no longer in pyproject.toml"
@@ -83,6 +88,14 @@ def _item(item: object) -> str:
 
 def _texts(requirements: tuple[Requirement, ...]) -> list[object]:
     return sorted({str(_public(requirement)) for requirement in requirements})  # type: ignore[return-value]
+
+
+def _by_selector(tables: Mapping[str, Mapping[str, T]], plain: Callable[[T], object]) -> dict[str, object]:
+    return {
+        name: {selector: plain(row) for selector, row in sorted(table.items())}
+        for name, table in sorted(tables.items())
+        if table
+    }
 
 
 def _rules(rules: NativeRules) -> dict[str, object]:

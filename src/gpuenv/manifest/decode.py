@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gpuenv.errors import ManifestError
+from gpuenv.manifest.extras import decode_alternatives, decode_default_extras
 from gpuenv.manifest.indexes import decode_indexes, decode_patterns, decode_sources
 from gpuenv.manifest.instants import decode_exclude_newer
 from gpuenv.manifest.node import Document, Node, nearest
@@ -23,7 +24,7 @@ __all__ = ["SETTINGS_KEYS", "decode"]
 
 SETTINGS_KEYS = (
     "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python",
-    *RULE_KEYS, "development-links", "pack", "default-extras",
+    *RULE_KEYS, "development-links", "pack", "default-extras", "alternatives",
 )  # fmt: skip
 
 
@@ -40,7 +41,6 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
     groups = decode_groups(_table(root, "dependency-groups"), project)
     settings = _table(_table(root, "tool"), "gpuenv")
     fields = settings.fields(*SETTINGS_KEYS)
-    _refuse_pending(fields)
     targets = _targets(settings, fields, project.requires_python)
     indexes = decode_indexes(fields["index"], targets) if "index" in fields else ()
     return Manifest(
@@ -62,6 +62,8 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
         target_dependencies=_target_dependencies(_table(settings, "targets"), project),
         development_links=decode_patterns(fields["development-links"]) if "development-links" in fields else (),
         pack=_pack(fields["pack"]) if "pack" in fields else None,
+        default_extras=decode_default_extras(fields["default-extras"]) if "default-extras" in fields else {},
+        alternatives=decode_alternatives(fields["alternatives"], targets) if "alternatives" in fields else {},
     )
 
 
@@ -101,16 +103,6 @@ def _default_groups(fields: dict[str, Node], groups: Collection[str]) -> tuple[s
 
 def _constraints(node: Node) -> tuple[Requirement, ...]:
     for item in node.items():
-        if item.requirement().extras:
+        if item.requirement().extras or item.requirement().none:
             raise item.error("a constraint cannot ask for extras", hints=["put it into `dependencies`"])
     return node.requirements()
-
-
-def _refuse_pending(fields: dict[str, Node]) -> None:
-    """Check the shape of a key to come, and say that it does nothing yet rather than ignore it."""
-    key = "default-extras"
-    for _, choices in fields[key].named("package name") if key in fields else ():
-        for choice in choices.entries().values():
-            choice.texts()
-    if key in fields and fields[key].value:
-        raise fields[key].error("is not supported yet by this gpuenv", hints=[f"remove `{key}` for now"])

@@ -44,7 +44,8 @@ class LockedPackage:
     """One distribution of one target: its artifact (by file name) and what it requires there.
 
     requires: keys (`numpy`, `fastapi[standard]`), sorted. extras: the same for each extra that was asked for.
-    libraries, host, runtime: as `model.answer.Pin` has them.
+    libraries, host, runtime: as `model.answer.Pin` has them. default_extras: those that bare requirements took, each
+    with the rule that chose it. instead_of: the names that were required and for which it stands.
     """
 
     name: str
@@ -54,6 +55,8 @@ class LockedPackage:
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host: tuple[HostDemand, ...] = ()
     runtime: int | None = None
+    default_extras: Mapping[str, str] = field(default_factory=dict)
+    instead_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ class Link(NamedTuple):
 
     by: a key (`cuda-toolkit[cublas]`), or the project, with its group or extra: `train (group test)`. version: of it,
     "" for the project. on: a key. sonames: what its binaries need of the package, none where metadata requires it.
-    binary: the first that needs the first of them; None where that is not known.
+    binary: the first that needs the first of them; None where that is not known. note: the rule that chose the extra of
+    `on`, or what `on` stands for.
     """
 
     by: str
@@ -29,6 +30,7 @@ class Link(NamedTuple):
     on: str
     sonames: tuple[str, ...] = ()
     binary: str | None = None
+    note: str = ""
 
 
 class LockedGraph:
@@ -104,8 +106,8 @@ class LockedGraph:
         name, _, extra = key.removesuffix("]").partition("[")
         package, version = self.packages[name], self.version(name)
         for required in package.extras.get(extra, ()) if extra else ():
-            yield Link(key, version, required)
-        yield from (Link(name, version, required) for required in package.requires)
+            yield self._requires(key, version, required)
+        yield from (self._requires(name, version, required) for required in package.requires)
         for provider, sonames in package.libraries.items():
             yield Link(name, version, provider, sonames, self.binary(name, sonames[0]))
 
@@ -113,9 +115,19 @@ class LockedGraph:
         """What the project, its extras and its groups depend on."""
         for root in sorted(self.locked.roots, key=lambda root: (root != _PROJECT, root)):
             who = self.project if root == _PROJECT else f"{self.project} ({root.replace(':', ' ')})"
-            yield from (Link(who, "", key) for key in self.locked.roots[root])
+            yield from (self._requires(who, "", key) for key in self.locked.roots[root])
         for provider, sonames in self.locked.libraries.items():
             yield Link(self.project, "", provider, sonames, NATIVE)
+
+    def _requires(self, by: str, version: str, on: str) -> Link:
+        """A requirement that metadata states, with what the project's rules made of it."""
+        name, _, extra = on.removesuffix("]").partition("[")
+        package, notes = self.packages[name], []
+        if extra in package.default_extras:
+            notes.append(f"default: {package.default_extras[extra]}")
+        if package.instead_of:
+            notes.append(f"instead of {', '.join(package.instead_of)}, as tool.gpuenv.alternatives says")
+        return Link(by, version, on, note="; ".join(notes))
 
     def every_link(self) -> Iterator[Link]:
         """All dependencies, each once."""

@@ -63,6 +63,8 @@ class Manifest:
     target_dependencies: what only one target requires, by target name; a target without any is absent.
     development_links: name patterns (fnmatch on normalised names) of what programs are linked with; no lock asks.
     pack: what `gpuenv pack` makes of the project; no lock asks.
+    default_extras: extras that bare requirements take, or templates for some, by distribution and selector.
+    alternatives: distributions that stand for others, by the name that is required and selector.
     """
 
     name: str
@@ -83,3 +85,5 @@ class Manifest:
     rules: NativeRules = field(default_factory=NativeRules)
     development_links: tuple[str, ...] = ()
     pack: "PackSettings | None" = None
+    default_extras: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    alternatives: Mapping[str, Mapping[str, Requirement]] = field(default_factory=dict)

@@ -9,10 +9,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from gpuenv.model.architecture import AMD_PROCESSORS, GENERICS, NVIDIA_ARCHITECTURES, Gpu, parse_gpu
 from gpuenv.model.host_libraries import cuda_of
+from gpuenv.model.requirement import Requirement
 from gpuenv.model.target import PLATFORMS, Target
 from gpuenv.model.version import normal_name
 
@@ -22,6 +23,8 @@ __all__ = [
     "Machine",
     "Miss",
     "Selectors",
+    "alternatives_on",
+    "first_row",
     "machines",
     "nearest_selectors",
     "parse_selector",
@@ -39,6 +42,8 @@ _SHAPES = {
     "rocm_major": "[0-9]+",
 }
 PLACEHOLDERS = tuple(_SHAPES)
+
+T = TypeVar("T")
 
 # Extras, or templates for some, by selector.
 Selectors: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -160,6 +165,17 @@ def siblings(template: str, extras: Iterable[str]) -> list[str]:
     shapes = [*(_SHAPES[field] for field in fields), ""]
     pattern = re.compile("".join(re.escape(part) + shape for part, shape in zip(parts, shapes, strict=True)))
     return [extra for extra in extras if pattern.fullmatch(extra)]
+
+
+def first_row(table: Mapping[str, T], machine: Machine) -> T | None:
+    """What the first level of a machine that a table has says; None where it has none."""
+    return next((table[level] for level in machine.levels if level in table), None)
+
+
+def alternatives_on(tables: Mapping[str, Mapping[str, Requirement]], target: Target) -> dict[str, Requirement]:
+    """The distributions that stand for others on a target, all GPUs of which say the same."""
+    found = {name: first_row(table, machines(target)[0]) for name, table in tables.items()}
+    return {name: other for name, other in found.items() if other is not None and other.name != name}
 
 
 # what may be written

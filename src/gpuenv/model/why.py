@@ -4,8 +4,8 @@ A node is a package, a soname, a GPU or a class of runtimes. Nothing here solves
 """
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from gpuenv.model.architecture import Fit, Gpu, parse_gpu
@@ -40,7 +40,8 @@ class WhyPackage:
     """A package of a lock. chain: the shortest from the project. others: everybody else who depends on it directly.
 
     runtime: the `CUDA 13` that its binaries are used with, `ROCm 7`, or None. unread: those who need sonames of it and
-    whose facts are not at hand.
+    whose facts are not at hand. default_extras: those that bare requirements took, with the rules that chose them.
+    instead_of: the names that were required and for which it stands.
     """
 
     artifact: LockedArtifact
@@ -48,6 +49,8 @@ class WhyPackage:
     others: tuple[Link, ...]
     runtime: tuple[Vendor, int] | None
     unread: tuple[str, ...]
+    default_extras: Mapping[str, str] = field(default_factory=dict)
+    instead_of: tuple[str, ...] = ()
 
 
 # Who meets a need: another package, the needing one, the target's system or driver, the machine's own libraries; it
@@ -158,6 +161,8 @@ def why_package(graph: LockedGraph, key: str) -> WhyPackage | None:
         others=others,
         runtime=(vendor, package.runtime) if vendor and package.runtime is not None else None,
         unread=tuple(sorted(needing)),
+        default_extras=package.default_extras,
+        instead_of=package.instead_of,
     )
 
 

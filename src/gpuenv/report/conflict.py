@@ -10,6 +10,7 @@ from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import SUPPORTED_PYTHONS
 from gpuenv.model.url import redacted
 from gpuenv.model.version import InvalidSpecifier, parse_specifier
+from gpuenv.toml.write import key
 
 __all__ = ["no_solution"]
 
@@ -17,6 +18,7 @@ _SHOWN_REFUSALS = 3
 _RUNTIME = "runtime:"
 _CONSTRAINTS = "tool.gpuenv.constraints"
 _OVERRIDES = "tool.gpuenv.overrides"
+_ALTERNATIVES = "tool.gpuenv.alternatives"
 
 
 def no_solution(conflict: Conflict) -> NoSolution:
@@ -149,6 +151,9 @@ def _demand_hints(conflict: Conflict) -> Iterable[str]:
             if last.parent == settings or last.requires.endswith(f"(as {settings} says)"):
                 yield f"change `{last.requires.partition(' (')[0]}` in {settings}"
                 settled = True
+        if instead := _INSTEAD.search(last.requires):
+            yield f"change `{instead[1]}` in {_ALTERNATIVES}"
+            settled = True
     yield from _own_lines(conflict)
     # an override beats requirements, but not a binary that needs a library
     by_soname = any(chain[-1].verb == "is provided by" for chain in conflict.chains)
@@ -168,7 +173,7 @@ def _demand_hints(conflict: Conflict) -> Iterable[str]:
 def _own_lines(conflict: Conflict) -> Iterable[str]:
     for last in (chain[-1] for chain in conflict.chains):
         own = not last.version and last.verb == "requires" and not last.parent.startswith("tool.gpuenv")
-        if own and "(as tool" not in last.requires:
+        if own and "as tool.gpuenv" not in last.requires:
             yield f"change `{last.requires}` in pyproject.toml"
 
 
@@ -291,6 +296,18 @@ def _sonames_in(refusal: Refusal) -> list[str]:
     return found or ["libNAME.so"]
 
 
+def _extra_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    """The nearest extra that there is, and none at all: rows for the most specific selector beat all others."""
+    found = _EXTRA.search(refusal.reason)
+    if found is None:
+        return
+    gpu, has = key(found[1]), found[2]
+    where = "in [tool.gpuenv.default-extras]"
+    if has:
+        yield f'take another: {conflict.subject} = {{ {gpu} = ["{has}"] }} {where}'
+    yield f"take none: {conflict.subject} = {{ {gpu} = [] }} {where}"
+
+
 def _processor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     level = refusal.reason.removeprefix("needs a processor of ").partition(" ")[0]
     yield f'if those machines have it, set cpu = "{level}" in [tool.gpuenv.targets.{conflict.target}]'
@@ -336,10 +353,13 @@ _HINTS = {
     "needs ": _unprovided_hint,
     "is what ": _url_hint,
     "is not for ": _url_hint,
+    "has no extra ": _extra_hint,
     "has no upload time": lambda conflict, refusal: (),
     "has no ": _lacking_hint,
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
+_INSTEAD = re.compile(r" \(instead of (\S+), as tool\.gpuenv\.alternatives says\)$")
+_EXTRA = re.compile(r" asks for on (\S+) \(.*\); it has (?!no extras)?([a-z0-9-]*)")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
 _SYMBOL_VERSION = re.compile(r"needs ([A-Z]+)_([0-9.]+) of ")
 # Where a maker's installer puts the libraries.

@@ -91,7 +91,7 @@ class _Lines:
     def _step(self, link: Link, goal: str) -> Iterator[str]:
         who = f"{link.by} {link.version}".rstrip()
         if not link.sonames:
-            yield f"{who} requires {link.on}"
+            yield f"{who} requires {link.on}{_noted(link)}"
             return
         more = f" and {len(link.sonames) - 1} more" if len(link.sonames) > 1 else ""
         yield f"{who} needs {link.sonames[0]}{more}{_at(link.binary)}"
@@ -191,7 +191,11 @@ def _dependence(link: Link, name: str) -> str:
     if link.sonames:
         more = f" and {len(link.sonames) - 1} more" if len(link.sonames) > 1 else ""
         return f"{who} needs {link.sonames[0]}{more} of it{_at(link.binary)}"
-    return f"{who} requires {'it' if link.on == name else link.on}"
+    return f"{who} requires {'it' if link.on == name else link.on}{_noted(link)}"
+
+
+def _noted(link: Link) -> str:
+    return f" ({link.note})" if link.note else ""
 
 
 def _newest(versions: Sequence[str]) -> list[str]:
@@ -252,6 +256,8 @@ def _package_record(why: WhyPackage) -> dict[str, object]:
         "facts": artifact.facts,
         "runtime": {"vendor": why.runtime[0], "major": why.runtime[1]} if why.runtime else None,
         "unread": list(why.unread),
+        "default_extras": dict(why.default_extras),
+        "instead_of": list(why.instead_of),
     }
 
 
@@ -262,6 +268,7 @@ def _link(link: Link) -> dict[str, object]:
         "on": link.on,
         "sonames": list(link.sonames),
         "binary": link.binary,
+        "note": link.note or None,
     }
 
 

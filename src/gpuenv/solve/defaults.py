@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from gpuenv.model.distribution import Metadata
+from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.selectors import Chosen, Machine, Miss, Selectors, machines, parse_selector, walk
 from gpuenv.model.target import Target
 
@@ -46,6 +46,12 @@ class Defaults:
         if key not in self._known:
             self._known[key] = self._choice(name, metadata)
         return self._known[key]
+
+    def likely(self, name: str, wheel: WheelFile, metadata: Metadata) -> tuple[str, ...]:
+        """The extras alone; of distributions that have none by default without a look at the target."""
+        if name not in self._tables and not has_defaults(metadata):
+            return ()
+        return tuple(one.extra for one in self.of(wheel.key, name, metadata).extras)
 
     def _choice(self, name: str, metadata: Metadata) -> DefaultChoice:
         sources: list[tuple[str, Selectors]] = []

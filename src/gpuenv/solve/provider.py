@@ -15,6 +15,7 @@ from gpuenv.model.target import Target
 from gpuenv.model.version import distribution_of, normal_name, parse_version
 from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults
 from gpuenv.solve.device import matters_by_metadata, matters_by_name, remarks
+from gpuenv.solve.exchange import Exchange, short
 from gpuenv.solve.native import Natives
 from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
@@ -25,8 +26,6 @@ __all__ = ["PYTHON", "HasDefaults", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
-_OVERRIDDEN = "as tool.gpuenv.overrides says"
-_ALTERNATIVE = "as tool.gpuenv.alternatives says"
 
 
 class HasDefaults(Exception):
@@ -50,12 +49,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for constraint in task.constraints:
             if self._applies(constraint.marker):
                 self._constraints[constraint.name].append(constraint.specifier)
-        self._overrides: dict[str, list[Requirement]] = defaultdict(list)
-        for override in task.overrides:
-            self._overrides[override.name].append(override)
-        self._exchanges = {*self._overrides, *task.alternatives, *task.sources}
+        self._exchange = Exchange(task)
         self._may_default = task.may_default | task.default_extras.keys()
-        self._defaults = Defaults(task.default_extras, task.target)
+        self.defaults = Defaults(task.default_extras, task.target)
         # by distribution, the versions that do not have the extras that a rule asks for, with the reason
         self.without_extras: dict[str, dict[str, str]] = defaultdict(dict)
         self._read: set[str] = set()
@@ -132,7 +128,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The needs that one requirement states, after overrides, on this target."""
         if not self._applies(requirement.marker, extra):
             return
-        for stated, words in self._stated(requirement, text):
+        for stated, words in self._exchange.of(requirement, text):
             instead = requirement.name if stated.name != requirement.name else ""
             details = ["", *stated.extras]
             if not stated.extras and not stated.none and stated.name in self._may_default:
@@ -202,33 +198,6 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The target of the task."""
         return self._task.target
 
-    def _stated(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
-        """The requirement, or what stands for it: overrides, an alternative, the source that the project names."""
-        if requirement.name not in self._exchanges:
-            yield requirement, text
-            return
-        for one, words in self._exchanged(requirement, text):
-            source = self._task.sources.get(one.name)
-            yield (one, words) if source is None else (replace(one, url=source), f"{words} (from {source})")
-
-    def _exchanged(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
-        """After overrides, and after alternatives and what overrides say of those."""
-        for one, words in self._overridden(requirement, text):
-            other = one
-            while other.name in self._task.alternatives:  # the manifest has no circle of them
-                other = _alternative(other, self._task.alternatives[other.name])
-            if other is one:
-                yield one, words
-            else:
-                yield from self._overridden(other, f"{_short(other)} (instead of {one.name}, {_ALTERNATIVE})")
-
-    def _overridden(self, requirement: Requirement, text: str) -> list[tuple[Requirement, str]]:
-        """The requirement, or what overrides say instead."""
-        if requirement.name not in self._overrides:
-            return [(requirement, text)]
-        applying = [override for override in self._overrides[requirement.name] if self._applies(override.marker)]
-        return [(_instead(requirement, override), f"{_short(override)} ({_OVERRIDDEN})") for override in applying]
-
     def _applies(self, marker: str | None, extra: str = "") -> bool:
         return marker is None or evaluate_marker(marker, self._environment, extra)
 
@@ -256,7 +225,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         if candidate.wheel is None:
             return DefaultChoice()
         metadata = self._metadata(candidate, candidate.wheel)
-        return self._defaults.of(candidate.wheel.key, candidate.key.name, metadata)
+        return self.defaults.of(candidate.wheel.key, candidate.key.name, metadata)
 
     def _as(self, key: Key, candidate: Candidate) -> Candidate:
         """The candidate as the node sees it: another extra of the same distribution may be what fixed it."""
@@ -333,13 +302,6 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             key = Key(Kind.DISTRIBUTION, candidate.key.name, extra)
             yield Need(key, exact=self._as(key, candidate), text=f"{key} (default: {one.why})")
 
-    def default_extras(self, wheel: WheelFile) -> tuple[str, ...]:
-        """The extras that a bare requirement on a wheel of known metadata takes."""
-        name, metadata = distribution_of(wheel.filename), self._task.catalog.metadata[wheel.key]
-        if name not in self._task.default_extras and not has_defaults(metadata):
-            return ()
-        return tuple(one.extra for one in self._defaults.of(wheel.key, name, metadata).extras)
-
     def needs_in(self, metadata: Metadata, extra: str) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
         for line in _lines(metadata, extra):
@@ -349,7 +311,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The needs of a Requires-Dist line; None where it, or its marker, means nothing."""
         try:
             requirement = parse_requirement(line)
-            return list(self.needs_of(requirement, _short(requirement), extra=extra))
+            return list(self.needs_of(requirement, short(requirement), extra=extra))
         except ValueError:  # what packaging raises for lines that do not parse and markers that do not compare
             return None
 
@@ -395,21 +357,5 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
 
 
-def _instead(requirement: Requirement, override: Requirement) -> Requirement:
-    extras = tuple(sorted({*requirement.extras, *override.extras}))
-    none = not extras and (requirement.none or override.none)
-    return Requirement(override.name, extras, override.specifier, override.url, None, none)
-
-
-def _alternative(requirement: Requirement, other: Requirement) -> Requirement:
-    """The same extras of the other distribution, in its own versions if any are stated."""
-    return replace(requirement, name=other.name, specifier=other.specifier or requirement.specifier, url=None)
-
-
 def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:
     return metadata.by_extra.get(extra, ()) if extra else metadata.requires
-
-
-def _short(requirement: Requirement) -> str:
-    name, extras, specifier = requirement.name, requirement.extras, requirement.specifier
-    return str(Requirement(name, extras, specifier, requirement.url, None, requirement.none))

@@ -132,7 +132,8 @@ class Scout:
         if seen.likely.key not in self._task.catalog.metadata:
             wheels[seen.likely.key] = seen.likely
             return
-        for extra in [*seen.extras, *(self._provider.default_extras(seen.likely) if "" in seen.extras else ())]:
+        metadata = self._task.catalog.metadata[seen.likely.key]
+        for extra in [*seen.extras, *self._provider.defaults.likely(name, seen.likely, metadata)]:
             if (seen.likely.key, extra) not in self._followed:
                 self._followed.add((seen.likely.key, extra))
                 self._todo.extend(self._provider.needs_in(self._task.catalog.metadata[seen.likely.key], extra))

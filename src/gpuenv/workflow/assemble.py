@@ -58,12 +58,22 @@ def _target(project: Project, name: str, solution: Solution, identities: Mapping
             pin.libraries,
             pin.host,
             pin.runtime,
+            _reasons(pin),
+            pin.instead_of,
         )
         for pin in solution.pins.values()
     }
     roots = {root: keys for root, keys in solution.roots.items() if keys}
     target = project.manifest.targets[name]
     return LockedTarget(target, roots, packages, solution.libraries, solution.host)
+
+
+def _reasons(pin: Pin) -> dict[str, str]:
+    """The rules that chose default extras, by extra; several GPUs may have chosen one by several."""
+    found: dict[str, list[str]] = {}
+    for chosen in pin.default_extras:
+        found.setdefault(chosen.extra, []).append(chosen.why)
+    return {extra: "; ".join(rules) for extra, rules in found.items()}
 
 
 def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str]) -> LockedArtifact:

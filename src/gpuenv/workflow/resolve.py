@@ -13,6 +13,7 @@ from gpuenv.index import IndexClient
 from gpuenv.model.answer import Conflict, Missing, Pin, Solution
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.progress import Progress
+from gpuenv.model.selectors import alternatives_on
 from gpuenv.model.target import Target
 from gpuenv.solve import Task, solve
 from gpuenv.workflow.facts import WheelFacts
@@ -90,6 +91,8 @@ def _task(
         rules=manifest.rules,
         providers=shipped_providers(),
         provides=tuple(i.name for i in manifest.indexes if not i.targets or target.name in i.targets),
+        default_extras=manifest.default_extras,
+        alternatives=alternatives_on(manifest.alternatives, target),
     )
 
 
