@@ -1,5 +1,6 @@
 """Bundles: written the same from the same, read back whole, and refused where they lie."""
 
+import hashlib
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import struct
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,65 @@ LIES: dict[str, Callable[[Any], object]] = {
     "no links": lambda said: {key: value for key, value in said.items() if key != "links"},
     "a list": lambda said: [said],
 }
+
+
+def test_a_file_too_large_for_a_frame_goes_on_in_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed once; whatever reads tar and zstd sees one file, and so does an unpacking; others are around it."""
+    monkeypatch.setattr("gpuenv.archive.bundle._MOST", 3 << 20)
+    data = bundle()
+    path = tmp_path / "demo.whl.tar.zst"
+    path.write_bytes(data)
+    with open_bundle(path) as opened:
+        frames = json.loads(opened._facts[f"{INFO}/bundle.json"])["frames"]
+        places = [Placed(member, str(number), False) for number, member in enumerate(opened.members)]
+        digests = opened.unpack(tmp_path, places, mtime=400000000)
+    goes_on = [now for now, behind in pairwise(frames) if now and not behind]
+    assert [row[0] for group in goes_on for row in group] == ["demo/lib/copy of it", "demo/lib/libdemo.so.1.2"]
+    assert frames.count([]) == 2 * 6
+    for place, digest in zip(places, digests, strict=True):
+        assert (tmp_path / place.path).read_bytes() == FILES[place.member.name]
+        assert digest.sha256 == hashlib.sha256(FILES[place.member.name]).digest()
+    with tarfile.open(fileobj=io.BytesIO(unpacked(data))) as tar:
+        for name, held in FILES.items():
+            assert tar.extractfile(name).read() == held  # type: ignore[union-attr]
+    assert {bundle(workers=workers) for workers in (1, 4)} == {data}
+
+
+@pytest.mark.parametrize("size", [(3 << 20) - 512, (3 << 20) - 511, (6 << 20) - 512, (6 << 20) - 511])
+def test_a_large_file_fills_frames_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """With its header and what fills its last block a file takes just the frames that are listed."""
+    monkeypatch.setattr("gpuenv.archive.bundle._MOST", 3 << 20)
+    files = {f"{INFO}/RECORD": b"", "large": NOISE[:size]}
+    path = tmp_path / "demo.whl.tar.zst"
+    path.write_bytes(bundle(files, ()))
+    assert _unpacks(path, tmp_path / "root", files)
+    with open_bundle(path) as opened:
+        assert len(opened._table) - 2 == -(-(size + 512) // (3 << 20))
+
+
+LIMITS = {
+    "MAX_MEMBERS": (9, "at most 9 entries, and this one would have 11"),
+    "MOST_FACTS": (4000, "at most 4000 bytes of metadata"),
+    "MAX_TOTAL": (1 << 20, "at most 1048576 bytes of files"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_no_reader_would_accept_is_not_begun(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """More files, metadata or bytes than readers accept: refused before the first byte is written."""
+    most, message = LIMITS[limit]
+    monkeypatch.setattr(f"gpuenv.archive.bundle.{limit}", most)
+    wrote: list[bytes] = []
+    with pytest.raises(ArchiveError, match=message):
+        write_bundle(wrote.append, INFO, [content(path, data) for path, data in FILES.items()], LINKS)
+    assert not wrote
+
+
+def test_what_would_pass_for_a_bomb_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that pack to next to nothing make no bundle that its reader takes for a decompression bomb."""
+    monkeypatch.setattr("gpuenv.archive.packed.RATIO_MATTERS_FROM", 1 << 20)
+    with pytest.raises(ArchiveError, match="would be refused as a decompression bomb"):
+        bundle({f"{INFO}/RECORD": b"", "zeros": bytes(5 << 20)}, ())
 
 
 @pytest.mark.parametrize("lie", LIES)

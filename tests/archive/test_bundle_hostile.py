@@ -53,8 +53,17 @@ def pax(*records: tuple[str, str], kind: bytes = b"x") -> bytes:
     return mended(entry("pax", text, kind))
 
 
+def frame(plain: bytes, *, checksum: bool = True) -> bytes:
+    return zstd.compress(plain, options={zstd.CompressionParameter.checksum_flag: int(checksum)})
+
+
 def part(plain: bytes) -> Part:
-    return zstd.compress(plain, 1), len(plain)
+    return frame(plain), len(plain)
+
+
+def promised(packed: bytes) -> bytes:
+    """A frame that says it has a checksum, and has one that is wrong."""
+    return packed[:4] + bytes([packed[4] | 4]) + packed[5:] + b"sums"
 
 
 def joined(parts: Sequence[Part], *, before_table: bytes = b"", flags: int = 0, count: int | None = None) -> bytes:
@@ -99,7 +108,7 @@ def sized(size: bytes) -> bytes:
 def framed(window: int, dictionary: bool = False) -> bytes:
     """A frame of zstd of the file alone, raw, that asks for a window (its byte) or for a dictionary."""
     head = b"\x28\xb5\x2f\xfd" + (bytes([1, window, 7]) if dictionary else bytes([0, window]))
-    return head + (1 | len(FILE) << 3).to_bytes(3, "little") + FILE
+    return promised(head + (1 | len(FILE) << 3).to_bytes(3, "little") + FILE)
 
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -166,7 +175,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "link to nothing": (lambda: made(FILE, [ROW], [["b", ""]]), "empty"),
     "link with a long target": (lambda: made(FILE, [ROW], [["b", "a/" * 4096]]), "too long"),
     # zstd and the table
-    "skippable frame between": (lambda: parts((SKIPPABLE, 1), part(FILE), rows=([], [ROW])), "damaged"),
+    "skippable frame between": (lambda: parts(part(FILE), (SKIPPABLE, 512), rows=([ROW], [])), "damaged"),
     "skippable frame before": (lambda: parts((SKIPPABLE + part(FILE)[0], len(FILE))), "damaged"),
     "skippable frame behind": (lambda: parts((part(FILE)[0] + SKIPPABLE, len(FILE))), "damaged"),
     "skippable frame before the table": (
@@ -174,10 +183,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         "leaves bytes out",
     ),
     "two frames as one": (
-        lambda: parts((zstd.compress(FILE[:512]) + zstd.compress(FILE[512:]), len(FILE))),
+        lambda: parts((frame(FILE[:512]) + frame(FILE[512:]), len(FILE))),
         "damaged, or longer",
     ),
-    "empty frame behind": (lambda: parts((zstd.compress(FILE) + zstd.compress(b""), len(FILE))), "damaged, or longer"),
+    "empty frame behind": (lambda: parts((frame(FILE) + frame(b""), len(FILE))), "damaged, or longer"),
     "frames of nothing": (
         lambda: parts(*[part(b"")] * 2000, rows=[[]] * 2000),
         "holds nothing",
@@ -189,9 +198,35 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "window of 256 MiB": (lambda: parts((framed(0x90), len(FILE))), "damaged"),
     "window of 2 GiB": (lambda: parts((framed(0xA8), len(FILE))), "damaged"),
     "dictionary": (lambda: parts((framed(0, dictionary=True), len(FILE))), "damaged"),
-    "frame longer than said": (lambda: parts((zstd.compress(FILE * 100), len(FILE))), "damaged, or longer"),
-    "frame shorter than said": (lambda: parts((zstd.compress(FILE), len(FILE) + 512)), "damaged, or longer"),
-    "frame cut off": (lambda: parts((zstd.compress(FILE)[:-3], len(FILE))), "damaged"),
+    "frame longer than said": (lambda: parts((frame(FILE * 100), len(FILE))), "damaged, or longer"),
+    "frame shorter than said": (lambda: parts((frame(FILE), len(FILE) + 512)), "damaged, or longer"),
+    "frame cut off": (lambda: parts((frame(FILE)[:-3], len(FILE))), "damaged"),
+    "no checksum": (lambda: parts((frame(FILE, checksum=False), len(FILE))), "has no checksum"),
+    "facts without a checksum": (
+        lambda: joined([(frame(first([[ROW]]), checksum=False), FACTS[1]), part(FILE), part(END)]),
+        "has no checksum",
+    ),
+    "wrong checksum of a frame": (lambda: parts((promised(frame(FILE, checksum=False)), len(FILE))), "damaged"),
+    "one frame": (lambda: joined([part(first([], frames=[]) + END)]), "it has one frame"),
+    "facts that go on": (lambda: joined([part(first([[]])), part(FILE), part(END)]), "nothing is listed"),
+    "frame that nothing goes on in": (lambda: parts(part(FILE), part(FILE), rows=([], [ROW])), "nothing is listed"),
+    "two files that go on": (
+        lambda: parts(part(FILE + entry("b.so")[:256]), part(entry("b.so")[256:]), rows=([ROW, ["b.so", 0]], [])),
+        "nothing is listed",
+    ),
+    "file that goes on too long": (lambda: parts(part(FILE), part(FILE), rows=([ROW], [])), "not what its list"),
+    "file that goes on with nothing": (
+        lambda: parts(part(FILE), part(bytes(512)), rows=([ROW], [])),
+        "something else than entries",
+    ),
+    "file that goes on too short": (
+        lambda: parts(part(FILE[:600]), part(FILE[600:900]), rows=([ROW], [])),
+        "something else than entries",
+    ),
+    "file that goes on at the end": (
+        lambda: joined([FACTS, part(FILE[:512]), part(FILE[512:] + END)]),
+        "no tar header",
+    ),
     "flags": (lambda: joined([FACTS, part(FILE), part(END)], flags=0x80), "not read here"),
     "no frames": (lambda: joined([]), "not read here"),
     "more rows than are there": (lambda: joined([FACTS, part(FILE), part(END)], count=60_000), "not read here|damaged"),
@@ -265,13 +300,13 @@ def test_names_that_differ_in_case_depend_on_the_file_system(tmp_path: Path) -> 
             open_bundle(path, case_sensitive=False)
 
 
-ZEROS = 128 << 10
+ZERO_FRAME = (promised(rle_frame(END, 16_000)), 1024 + (16_000 * 128 << 10))
 BOMBS: dict[str, Callable[[], bytes]] = {
     # 2 GB of zeros in a frame that says it has little, and a first one that says the same of itself
-    "frame": lambda: parts((rle_frame(FILE, 16_000), len(FILE))),
-    "first frame": lambda: joined([(rle_frame(FACTS[0], 16_000), FACTS[1]), part(FILE), part(END)]),
-    "true first frame": lambda: joined([(rle_frame(END, 16_000), 1024 + 16_000 * ZEROS), part(FILE), part(END)]),
-    "frame that says so": lambda: parts((rle_frame(END, 16_000), 1024 + 16_000 * ZEROS)),
+    "frame": lambda: parts((promised(rle_frame(FILE, 16_000)), len(FILE))),
+    "first frame": lambda: joined([(promised(rle_frame(FACTS[0], 16_000)), FACTS[1]), part(FILE), part(END)]),
+    "true first frame": lambda: joined([ZERO_FRAME, part(FILE), part(END)]),
+    "frame that says so": lambda: parts(ZERO_FRAME),
     "facts": lambda: joined([part(first([]) + entry("x", bytes(60 << 20))), part(END)]),
     "list of lists": lambda: said(b'{"bundle":1,"links":[' + b"[]," * 1_900_000 + b"[]]}"),
 }
@@ -306,7 +341,7 @@ def test_the_disk_holds_no_more_than_was_said(tmp_path: Path) -> None:
     """A frame that goes on for ever is given up where its list ends: at most a piece more is written."""
     path = tmp_path / "x-1-py3-none-any.whl.tar.zst"
     big = entry("a.so", bytes(100_000))
-    path.write_bytes(parts((rle_frame(big, 100), len(big)), rows=([["a.so", 100_000]],)))
+    path.write_bytes(parts((promised(rle_frame(big, 100)), len(big)), rows=([["a.so", 100_000]],)))
     (tmp_path / "root").mkdir()
     with pytest.raises(ArchiveError, match="damaged, or longer"):
         unpack(path, tmp_path / "root")

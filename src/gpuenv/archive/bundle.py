@@ -2,7 +2,8 @@
 
 The first frame holds the `.dist-info` alone, its first file `bundle.json`: what each frame holds, and then, where they
 are known, `native.json`: what the binaries say. So a range of bytes tells all that a lock asks. The last frame holds
-the links and the end of the tar. A frame begins and ends between entries. Any `tar --zstd -x` unpacks the whole.
+the links and the end of the tar. A frame begins and ends between entries; a file too large for one has several. Any
+`tar --zstd -x` unpacks the whole.
 """
 
 import hashlib
@@ -10,12 +11,16 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby, repeat
 from typing import NamedTuple
 
-from gpuenv.archive.bundled import CONTENTS, NATIVE, SymbolicLink
-from gpuenv.archive.frames import Frame, write_frames
+from gpuenv.archive.bundled import CONTENTS, MOST_FACTS, NATIVE, SymbolicLink
+from gpuenv.archive.frames import MOST_IN_FRAME, Frame, write_frames
+from gpuenv.archive.packed import most_unpacked
+from gpuenv.archive.zipcheck import MAX_TOTAL
+from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import NEAR
+from gpuenv.errors import ArchiveError
 
 __all__ = ["Content", "write_bundle"]
 
@@ -24,6 +29,8 @@ _MTIME = 315619200  # 1980-01-02, UTC
 # Bytes of files in a frame. Fast: several frames for each core. Best: alike files are rather together than unpacked
 # side by side; a window of zstd looks back on half of it.
 _GROUP, _GROUP_BEST = 64 << 20, 256 << 20
+_MOST = MOST_IN_FRAME
+_BESIDE = 5 << 10  # bytes that an entry takes at most besides its content, and what fills its last block
 _TWIN = 64 << 10  # bytes of a file from which on others of the same size are compared with it
 
 
@@ -52,28 +59,49 @@ def write_bundle(
 
     The same files and links, in any order, give the same bytes. best: minutes for a few per cent less. Of files with
     the same bytes all but one cost next to nothing, as far as zstd looks back: if they have less than 127 MiB each.
-    Raises ValueError where a file needs a frame of 4 GiB.
+    Raises ArchiveError for what no reader would accept: too many files or bytes, before anything is written, or so
+    many zeros that it would pass for a decompression bomb.
     """
     facts: list[Content] = []
     others: list[Content] = []
     for file in sorted(files):
         (facts if file.path.startswith(f"{dist_info}/") else others).append(file)
     twins = _twins(others)
-    groups = list(_groups(others, twins, _GROUP_BEST if best else _GROUP))
+    groups = [part for one in _groups(others, twins, _GROUP_BEST if best else _GROUP) for part in _fitting(one)]
     ordered = sorted(links)
     about = {
         "bundle": _VERSION,
         **({"origin": dict(origin)} if origin else {}),
         "links": [list(link) for link in ordered],
-        "frames": [[_row(file) for file in group] for group in (facts, *groups)],
+        "frames": list(chain([[_row(file) for file in facts]], *map(_rows, groups))),
     }
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     about_it = [_own(f"{dist_info}/{CONTENTS}", text)]
     if native is not None:
         about_it.append(_own(f"{dist_info}/{NATIVE}", native))
+    _check_fits([*about_it, *facts], others, ordered)
     frames = [_frame([*about_it, *facts]), *map(_frame, groups), _frame(ordered, end=True)]
     far = {number for number, group in enumerate(groups, 1) if any(file.size > NEAR for file in group if file in twins)}
-    return write_frames(write, frames, best=best, far=far, workers=workers or min(8, os.cpu_count() or 1))
+    workers = workers or min(8, os.cpu_count() or 1)
+    made = write_frames(write, frames, most=_MOST, best=best, far=far, workers=workers)
+    size, packed = sum(frame.size for frame in made), made[-1].start + made[-1].packed
+    if size > most_unpacked(packed):
+        raise ArchiveError(f"a bundle of {size} bytes packed to {packed} would be refused as a decompression bomb")
+    return made
+
+
+def _check_fits(facts: Sequence[Content], files: Sequence[Content], links: Sequence[SymbolicLink]) -> None:
+    """Raise ArchiveError where a reader would accept no such bundle (docs/reference/bundle-format.md, Limits)."""
+    entries = len(facts) + len(files) + len(links)
+    size = sum(file.size for file in facts)
+    total = size + sum(file.size for file in files)
+    for what, found, most in (
+        ("entries", entries, MAX_MEMBERS),
+        ("bytes of metadata", size + len(facts) * _BESIDE, MOST_FACTS),
+        ("bytes of files", total + entries * _BESIDE, MAX_TOTAL),
+    ):
+        if found > most:
+            raise ArchiveError(f"a bundle holds at most {most} {what}, and this one would have {found}")
 
 
 def _own(path: str, data: bytes) -> Content:
@@ -106,6 +134,28 @@ def _groups(files: Sequence[Content], twins: Mapping[Content, Content], most: in
         size += first.size
     if group:
         yield group
+
+
+def _fitting(group: Sequence[Content]) -> Iterator[list[Content]]:
+    """The same files in groups that fit into a frame; a file that is too large for one is alone."""
+    held: list[Content] = []
+    length = 0
+    for file in group:
+        most = file.size + _BESIDE
+        if held and length + most > _MOST:
+            yield held
+            held, length = [], 0
+        held.append(file)
+        length += most
+    yield held
+
+
+def _rows(group: Sequence[Content]) -> Iterator[list[list[str | int]]]:
+    """What is listed of a group, and nothing for each further frame that a large file goes on in."""
+    yield [_row(file) for file in group]
+    if len(group) == 1:
+        length = len(_header(group[0])) + -(-group[0].size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield from repeat([], (length - 1) // _MOST)
 
 
 def _twins(files: Iterable[Content]) -> dict[Content, Content]:

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from io import SEEK_END, BufferedReader
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -31,25 +31,37 @@ from gpuenv.archive.unpacking import (
     write_file,
 )
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
-from gpuenv.archive.zstd import MAGIC, decompress_chunks
+from gpuenv.archive.zstd import MAGIC, decompress_chunks, has_checksum
 from gpuenv.errors import ArchiveError
 
-__all__ = ["CONTENTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
+__all__ = ["CONTENTS", "MOST_FACTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
 
 CONTENTS, NATIVE = "bundle.json", "native.json"
 
-_MOST_FACTS = 64 << 20  # bytes that the first frame may unpack to
+MOST_FACTS = 64 << 20  # bytes that the first frame may unpack to
 _MOST_VALUES = 4 * MAX_MEMBERS  # of its list of contents: in memory one takes twenty times its text
 _WORTH_THREADS = 32 << 20  # bytes of a bundle, or of one frame, from which on threads are worth their while
 
 
 class Bundled(NamedTuple):
-    """A file of a bundle. name: its path there. frame: the number of the one that holds it."""
+    """A file of a bundle. name: its path there. frame: the number of the one that holds it, or its beginning."""
 
     name: str
     size: int
     executable: bool
     frame: int
+
+
+class _Run(NamedTuple):
+    """Frames that hold whole entries: one, or those that one large file takes. first: the number of the first."""
+
+    first: int
+    frames: tuple[Frame, ...]
+
+    @property
+    def size(self) -> int:
+        """Its bytes, unpacked."""
+        return sum(frame.size for frame in self.frames)
 
 
 class _Contents(NamedTuple):
@@ -92,6 +104,7 @@ class Bundle:
         self._facts = _first_frame(source.read, self._table)
         contents = _decode(self._facts, len(self._table))
         self._frames = contents.frames
+        self._runs = _runs(self._table, contents.frames)
         self.members = tuple(chain.from_iterable(contents.frames))
         self.links = contents.links
         self.origin = contents.origin
@@ -128,25 +141,24 @@ class Bundle:
         wanted = {place.member.name: place for place in places}
         written: dict[str, Unpacked] = {}
 
-        def work(number: int) -> None:
+        def work(run: _Run) -> None:
             try:
-                written.update(self._unpack_frame(number, str(root), wanted, mtime))
+                written.update(self._unpack_run(run, str(root), wanted, mtime))
             except Refused as refused:
                 raise ArchiveError(f"{self.name} is refused: {refused}") from None
 
-        order = sorted(range(len(self._table)), key=lambda number: -self._table[number].size)
+        order = sorted(self._runs, key=lambda run: -run.size)
         if sum(frame.size for frame in self._table) < _WORTH_THREADS:
             workers = 1
         side_by_side(work, order, workers)
         return [written[place.member.name] for place in places]
 
-    def _unpack_frame(
-        self, number: int, base: str, wanted: Mapping[str, Placed], mtime: int
+    def _unpack_run(
+        self, run: _Run, base: str, wanted: Mapping[str, Placed], mtime: int
     ) -> Iterator[tuple[str, Unpacked]]:
-        frame = self._table[number]
-        pieces = _unpacked(self._source.stream(frame.start, frame.start + frame.packed), frame)
-        with contextlib.closing(ahead(pieces) if frame.size >= _WORTH_THREADS else pieces) as decoded:
-            for file, content in self._files(number, decoded):
+        pieces = self._decoded(run)
+        with contextlib.closing(ahead(pieces) if run.size >= _WORTH_THREADS else pieces) as decoded:
+            for file, content in self._files(run, decoded):
                 if file.name in wanted:
                     try:
                         yield file.name, write_file(base, wanted[file.name], content, mtime)
@@ -154,14 +166,18 @@ class Bundle:
                         reason = "would overwrite another file of the same bundle here"
                         raise Refused(f"entry {file.name!r} {reason}") from None
 
-    def _files(self, number: int, decoded: Iterator[bytes]) -> Iterator[tuple[Bundled, Iterator[bytes]]]:
-        """The files of a frame with their contents, each while it lasts; raises Refused where they are not as said."""
-        last = number == len(self._table) - 1
-        expected = iter(self._frames[number] if number < len(self._frames) else ())
+    def _decoded(self, run: _Run) -> Generator[bytes, None, None]:
+        for frame in run.frames:
+            yield from _unpacked(self._source.stream(frame.start, frame.start + frame.packed), frame)
+
+    def _files(self, run: _Run, decoded: Iterator[bytes]) -> Iterator[tuple[Bundled, Iterator[bytes]]]:
+        """The files of a run with their contents, each while it lasts; raises Refused where they are not as said."""
+        last = run.first == len(self._frames)
+        expected = iter(() if last else self._frames[run.first])
         links = iter(self.links if last else ())
-        own = self._own if number == 0 else ()
+        own = self._own if run.first == 0 else ()
         cursor = _cursor(decoded, end=last)
-        for entry in _entries(cursor, self._table[number], end=last):
+        for entry in _entries(cursor, run.size, end=last):
             if entry.path in own:
                 continue
             if entry.kind == "link":
@@ -213,20 +229,32 @@ def _table(read: Read, size: int) -> tuple[Frame, ...]:
         raise Refused(f"it would unpack to {total} bytes from {size}: a decompression bomb")
     if any(not frame.size or frame.packed > frame.size + (frame.size >> 8) + BLOCK for frame in table):
         raise Refused("the table of its frames has one that holds nothing, or next to nothing")
-    if table[0].size > _MOST_FACTS:
+    if table[0].size > MOST_FACTS:
         raise Refused(f"its first frame has {table[0].size} bytes, more than facts may have")
+    if len(table) == 1:
+        raise Refused("it has one frame, and its facts and the end of its tar have one each")
     return table
 
 
 def _first_frame(read: Read, table: Sequence[Frame]) -> dict[str, bytes]:
-    frame, end = table[0], len(table) == 1
-    cursor = _cursor(_unpacked(iter([read(frame.start, frame.packed)]), frame), end=end)
+    frame = table[0]
+    cursor = _cursor(_unpacked(iter([read(frame.start, frame.packed)]), frame), end=False)
     found = {}
-    for entry in _entries(cursor, frame, end=end):
+    for entry in _entries(cursor, frame.size, end=False):
         if entry.kind != "file" or entry.path in found:
             raise Refused(f"entry {entry.path!r} does not belong into its first frame")
         found[entry.path] = cursor.take(entry.size)
     return found
+
+
+def _runs(table: Sequence[Frame], files: Sequence[Sequence[Bundled]]) -> tuple[_Run, ...]:
+    """The frames by what they hold: where nothing is listed of one, the file before it goes on."""
+    begins = [number for number in range(len(table)) if number in (0, len(files)) or files[number]]
+    runs = tuple(_Run(one, tuple(table[one:other])) for one, other in pairwise([*begins, len(table)]))
+    for run in runs:
+        if len(run.frames) > 1 and (run.first == 0 or len(files[run.first]) != 1):
+            raise Refused(f"nothing is listed of frame {run.first + 1}, and no file alone in a frame goes on there")
+    return runs
 
 
 def _cursor(decoded: Iterator[bytes], *, end: bool) -> StreamCursor:
@@ -234,19 +262,21 @@ def _cursor(decoded: Iterator[bytes], *, end: bool) -> StreamCursor:
     return StreamCursor(chain(decoded, [] if end else [bytes(2 * BLOCK)]))
 
 
-def _entries(cursor: StreamCursor, frame: Frame, *, end: bool) -> Iterator[Entry]:
-    """The entries of a frame. Only the last may hold the mark of the end, for behind it other programs see nothing."""
+def _entries(cursor: StreamCursor, size: int, *, end: bool) -> Iterator[Entry]:
+    """The entries of `size` bytes. Only the last frame may hold the mark of the end: other programs stop there."""
     stop = 0
-    for entry in read_entries(cursor, frame.size):
+    for entry in read_entries(cursor, size):
         stop = cursor.position + -(-entry.size // BLOCK) * BLOCK
         yield entry
-    if not end and stop != frame.size:
+    if not end and stop != size:
         raise Refused("a frame has something else than entries")
 
 
 def _unpacked(pieces: Iterator[bytes], frame: Frame) -> Generator[bytes, None, None]:
-    """The content of a frame; raises Refused where it is not one frame of zstd of just that size."""
+    """The content of a frame; raises Refused where it is not one frame of zstd of just that size, with a checksum."""
     first = next(pieces, b"")
+    if first.startswith(MAGIC) and not has_checksum(first):
+        raise Refused("a frame has no checksum")
     packed = chain([first], pieces)
     done, ended = 0, 0
     for piece in decompress_chunks(lambda: next(packed, b""), frame.size) if first.startswith(MAGIC) else [None]:

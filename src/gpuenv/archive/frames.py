@@ -15,7 +15,7 @@ from gpuenv.archive.names import Refused
 from gpuenv.archive.source import Read
 from gpuenv.archive.zstd import compress_frame
 
-__all__ = ["Frame", "read_table", "write_frames"]
+__all__ = ["MOST_IN_FRAME", "Frame", "read_table", "write_frames"]
 
 _SKIPPABLE = 0x184D2A5E
 _MAGIC = 0x8F92EAB1
@@ -23,7 +23,7 @@ _HEAD = struct.Struct("<II")
 _ENTRY = struct.Struct("<II")
 _FOOT = struct.Struct("<IBI")
 _MOST = 1 << 16
-_LARGEST = (1 << 32) - 1  # the table has 32 bits for each size
+MOST_IN_FRAME = 1 << 30  # bytes; what they are packed to is in memory, and the table has 32 bits for each size
 
 
 class Frame(NamedTuple):
@@ -36,36 +36,40 @@ class Frame(NamedTuple):
 
 def write_frames(
     write: Callable[[bytes], object],
-    frames: Iterable[Callable[[], Iterator[bytes]]],
+    contents: Iterable[Callable[[], Iterator[bytes]]],
     *,
+    most: int = MOST_IN_FRAME,
     best: bool,
     workers: int,
     far: Collection[int] = (),
 ) -> tuple[Frame, ...]:
-    """Compress contents, each to a frame, several at once, and write them in their order, behind them the table.
+    """Compress contents, several at once, and write them in their order, behind them the table of their frames.
 
-    best: take minutes for a few per cent. far: the numbers of frames that repeat what lies further back than `NEAR`.
+    Each has a frame, or where it is longer than `most` bytes, as many as it takes, all but the last of that many.
+    best: take minutes for a few per cent. far: the numbers of contents that repeat what lies further back than `NEAR`.
     Holds in memory the packed bytes of the frames under way (two; best: `workers`), and for each of them what zstd
     needs: best 300 MiB, else 32 MiB and 48 MiB for each worker, 4 at most. The bytes depend on the contents and on the
-    zstd library (its version, and whether it has threads), not on `workers`. Raises ValueError for a frame of 4 GiB.
+    zstd library (its version, and whether it has threads), not on `workers`.
     """
     found: list[Frame] = []
-    waiting: deque[Future[tuple[list[bytes], int]]] = deque()
-    left = enumerate(frames)
+    waiting: deque[tuple[int, Future[tuple[list[bytes], int, Iterator[bytes] | None]]]] = deque()
+    left = enumerate(contents)
     # while one frame ends, with less to do than there are threads, the next one begins
-    most, threads = (workers, 1) if best else (min(workers, 2), min(workers, 4))
-    with ThreadPoolExecutor(most) as pool:
+    at_once, threads = (workers, 1) if best else (min(workers, 2), min(workers, 4))
+    with ThreadPoolExecutor(at_once) as pool:
+
+        def begun(number: int, pieces: Iterator[bytes]) -> Future[tuple[list[bytes], int, Iterator[bytes] | None]]:
+            return pool.submit(compress_frame, pieces, most=most, best=best, far=number in far, threads=threads)
+
         while True:
-            waiting += [
-                pool.submit(compress_frame, content, best=best, far=number in far, threads=threads)
-                for number, content in islice(left, most - len(waiting))
-            ]
+            waiting += [(number, begun(number, content())) for number, content in islice(left, at_once - len(waiting))]
             if not waiting:
                 break
-            packed, size = waiting.popleft().result()
+            number, future = waiting.popleft()
+            packed, size, rest = future.result()
+            if rest is not None:
+                waiting.appendleft((number, begun(number, rest)))
             length = sum(map(len, packed))
-            if max(length, size) > _LARGEST:
-                raise ValueError(f"a frame of {size} bytes does not fit into the table")
             found.append(Frame(found[-1].start + found[-1].packed if found else 0, length, size))
             for piece in packed:
                 write(piece)

@@ -5,6 +5,7 @@ Python 3.14 brings a decoder of its own; for older ones the same module comes fr
 
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 if sys.version_info >= (3, 14):
     from compression.zstd import (
@@ -32,6 +33,7 @@ __all__ = [
     "decompress_chunks",
     "decompress_head",
     "frame_length",
+    "has_checksum",
 ]
 
 CHUNK = 1 << 20
@@ -39,6 +41,7 @@ MAGIC = b"\x28\xb5\x2f\xfd"
 # 128 MiB, what `zstd --long` and LLVM ask for at most. A frame that wants more is refused, for the window is memory.
 WINDOW_LOG = 27
 _BLOCK = 128 << 10
+_CHECKSUM = 4  # of the byte that describes a frame
 _ALL: dict[int, int] = {CompressionParameter.enable_long_distance_matching: 1, CompressionParameter.checksum_flag: 1}
 # A window of 128 MiB instead of 32 makes a frame 1 to 2 % smaller and twice as slow to unpack. Jobs of 16 MiB are
 # packed side by side, which costs 1 %; the bytes do not depend on how many.
@@ -54,25 +57,38 @@ _BEST = _ALL | {CompressionParameter.compression_level: 19, CompressionParameter
 
 
 def compress_frame(
-    content: Callable[[], Iterator[bytes]], *, best: bool, threads: int, far: bool = False
-) -> tuple[list[bytes], int]:
-    """One frame with a checksum and long-distance matches: its packed bytes in pieces, and how many went in.
+    pieces: Iterator[bytes], *, most: int, best: bool, threads: int, far: bool = False
+) -> tuple[list[bytes], int, Iterator[bytes] | None]:
+    """One frame with a checksum and long-distance matches: its packed bytes, how many went in, and what is left.
 
+    most: how many bytes go in, where there are more; None is left where all did.
     best: one thread, minutes, a window of 128 MiB. Otherwise as many threads as are said, if the library has any, and
     a window of 32 MiB; far: 128.
     """
     options = _BEST if best else _FAST | _FAR if far else _FAST
-    most = CompressionParameter.nb_workers.bounds()[1]
-    if most and not best:
-        options = options | {CompressionParameter.nb_workers: min(threads, most), CompressionParameter.job_size: _JOB}
+    side_by_side = CompressionParameter.nb_workers.bounds()[1]
+    if side_by_side and not best:
+        options = options | {
+            CompressionParameter.nb_workers: min(threads, side_by_side),
+            CompressionParameter.job_size: _JOB,
+        }
     stream = ZstdCompressor(options=options)
-    packed, size = [], 0
-    for piece in content():
-        size += len(piece)
-        if done := stream.compress(piece):
+    packed, size, left = [], 0, None
+    for piece in pieces:
+        part = piece if size + len(piece) <= most else piece[: most - size]
+        size += len(part)
+        if done := stream.compress(part):
             packed.append(done)
+        if part is not piece:
+            left = chain([piece[len(part) :]], pieces)
+            break
     packed.append(stream.flush())
-    return packed, size
+    return packed, size, left
+
+
+def has_checksum(packed: bytes) -> bool:
+    """Does a frame that begins with these bytes end with the checksum of its content (RFC 8878, 3.1.1.1.1)?"""
+    return len(packed) > len(MAGIC) and bool(packed[len(MAGIC)] & _CHECKSUM)
 
 
 def decompress_head(packed: bytes, limit: int) -> bytes | None:
@@ -129,7 +145,7 @@ def frame_length(read: Callable[[], bytes], limit: int) -> int | None:
     head = source.take(5)
     if len(head) < 5 or head[:4] != MAGIC or head[4] & 8:
         return None
-    single, checksum, content = head[4] & 32, head[4] & 4, head[4] >> 6
+    single, checksum, content = head[4] & 32, head[4] & _CHECKSUM, head[4] >> 6
     window = b"" if single else source.take(1)
     source.take((0, 1, 2, 4)[head[4] & 3])  # the number of a dictionary
     size = source.take((1 if single else 0, 2, 4, 8)[content])
