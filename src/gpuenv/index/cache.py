@@ -106,6 +106,7 @@ class IndexCache:
         self.pages = Bucket(folder / "index-v2", PageEntry, writer)
         self.provides = Bucket(folder / "provides-v1", ProvidesEntry, writer)
         self.metadata = Bucket(folder / "metadata-v2", Metadata, writer)
+        self.variants = Bucket(folder / "variants-v1", bytes, writer)
         self.bundles = Bucket(folder / f"bundles-v{SCHEMA}", About, writer)
         self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none
         self.files = Bucket(folder / "files-v1", FileDigest, writer)

@@ -86,6 +86,13 @@ class IndexClient:
         """What the index says of a wheel's binaries; None where it says nothing that is about this very file."""
         return await self._entered.native(wheel, index)
 
+    async def variants(self, file: "WheelFile", index: "Index | None") -> bytes | None:
+        """What says which properties labels stand for: a release's variants file, or a wheel's own `variant.json`.
+
+        None where an index lists it and has none, or the wheel cannot be read or has none.
+        """
+        return await self._entered.variants(file, index)
+
     async def about(self, bundle: "WheelFile", index: "Index | None") -> "About":
         """What a bundle says of itself; raises ArchiveError where it cannot be read."""
         return await self._entered.about(bundle, index)

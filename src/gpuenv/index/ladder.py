@@ -22,6 +22,7 @@ from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
 from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
+from gpuenv.model.filename import stem_of
 from gpuenv.model.manifest import Index
 
 __all__ = ["Ladder"]
@@ -30,9 +31,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 METADATA_LIMIT = 16 << 20
 NATIVE_LIMIT = 64 << 20
+VARIANTS_LIMIT = 10 << 20
 TAIL = 32 << 10  # holds the directory and the METADATA of most wheels
 STEP = 16 << 10  # the least that is worth a request
 RANGES_LIMIT = 64 << 20
+VARIANT = "variant.json"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z")
 
 
@@ -102,6 +105,30 @@ class Ladder:
         facts = decode_facts(body) if body is not None else None
         return facts if facts is not None and facts.sha256 == wheel.sha256 else None
 
+    async def variants(self, file: WheelFile, index: Index | None) -> bytes | None:
+        """What a release's variants file holds, or a wheel's own `variant.json`; None where it is not there."""
+        held = self._cache.variants.load(file.sha256) if file.sha256 else None
+        if held is None:
+            is_wheel = stem_of(file.filename) is not None
+            held = await (self._own_variant(file, index) if is_wheel else self._listed(file, index))
+            if held is not None and file.sha256:
+                self._cache.variants.save(file.sha256, held)
+        return held
+
+    async def _listed(self, file: WheelFile, index: Index | None) -> bytes | None:
+        return await self._beside(file, index, "", file.sha256 or "", VARIANTS_LIMIT)
+
+    async def _own_variant(self, wheel: WheelFile, index: Index | None) -> bytes | None:
+        local = self._local(wheel)
+        if local is None:
+            try:
+                return await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename, VARIANT))
+            except ArchiveError:
+                return None
+            except _NoRanges:
+                local = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
+        return await asyncio.to_thread(_member, local, wheel.filename, VARIANT)
+
     async def _beside(self, wheel: WheelFile, index: Index | None, what: str, said: str, limit: int) -> bytes | None:
         """A file beside the wheel; None if the index promised one and has none. said: its digest, or ""."""
         parts = urlsplit(wheel.url)
@@ -168,6 +195,15 @@ class Ladder:
     async def _range(self, url: str, index: Index | None, span: str) -> Answer:
         headers = {"Range": span, "Accept-Encoding": "identity"}
         return await self._http.fetch(url, index, headers=headers, limit=RANGES_LIMIT)
+
+
+def _member(path: Path, filename: str, member: str) -> bytes | None:
+    """A file of the `.dist-info` of a wheel or bundle on this disk, if it is there."""
+    try:
+        with path.open("rb") as file:
+            return metadata_in(file, filename, member).read()
+    except (OSError, ArchiveError):
+        return None
 
 
 def _content(path: Path, said: str) -> bytes | None:

@@ -94,6 +94,10 @@ class Session:
         """See IndexClient.native."""
         return await self._once(("native", wheel.key, wheel.url), lambda: self._ladder.native(wheel, index))
 
+    async def variants(self, file: WheelFile, index: Index | None) -> bytes | None:
+        """See IndexClient.variants."""
+        return await self._once(("variants", file.key, file.url), lambda: self._ladder.variants(file, index))
+
     async def about(self, bundle: WheelFile, index: Index | None) -> About:
         """See IndexClient.about."""
         return await self._once(("about", bundle.key, bundle.url), lambda: self._ladder.about(bundle, index))
@@ -114,7 +118,8 @@ class Session:
         filename = unquote(urlsplit(bare).path.rpartition("/")[2])
         if split_wheel(filename) is None:
             raise UsageError(
-                f"{redact(bare)} is not a wheel", hints=["build a wheel of it and refer to that, by path or by URL"]
+                f"{redact(bare)} is no wheel or bundle",
+                hints=["build a wheel of it and refer to that, by path or by URL"],
             )
         return await self.complete(WheelFile(filename, bare, sha256=stated or None), index)
 

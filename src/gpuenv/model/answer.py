@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.selectors import Chosen
@@ -19,7 +20,8 @@ class Pin:
     that its binaries need of it. host: what its binaries need of the machine. runtime: the major version of CUDA or
     ROCm that its binaries are used with. facts: how its native facts were learnt; None: they were not asked for.
     origin: the sha256 of the wheel that a bundle was, if the same files are installed from either. default_extras:
-    those that a bare requirement took. instead_of: the names that were required and for which it stands.
+    those that a bare requirement took. instead_of: the names that were required and for which it stands. variant: what
+    the wheel says it is, None for one that is no variant.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Pin:
     origin: str | None = None
     default_extras: tuple[Chosen, ...] = ()
     instead_of: tuple[str, ...] = ()
+    variant: WheelVariant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Missing:
     """The solve cannot go on before these are in the catalog.
 
     pages: names. wheels: files whose metadata is wanted; the first is needed, the rest likely. direct: URLs.
-    facts: files whose native facts are wanted. provides: indexes that may say who provides what.
+    facts: files whose native facts are wanted. provides: indexes that may say who provides what. variants: files that
+    say what labels stand for, and wheels behind URLs that say it of themselves.
     """
 
     pages: tuple[str, ...] = ()
@@ -85,6 +89,7 @@ class Missing:
     direct: tuple[str, ...] = ()
     facts: tuple[WheelFile, ...] = ()
     provides: tuple[str, ...] = ()
+    variants: tuple[WheelFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

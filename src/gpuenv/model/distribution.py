@@ -10,6 +10,7 @@ import msgspec
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.filename import BUNDLE, label_of, split_filename, tags_of
 from gpuenv.model.providers import ProviderTable
+from gpuenv.model.variants import Variants
 
 
 class WheelFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -125,7 +126,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """Everything that a solve for one target may look at; it grows between solves, never during one.
 
     pages: by normalised name. metadata, facts: by `WheelFile.key`. direct: wheels behind direct URLs, by URL.
-    provides: what an index says of who provides what, by the index's name.
+    provides: what an index says of who provides what, by the index's name. variants: what labels stand for, by the
+    `WheelFile.key` of a release's variants file or of a wheel behind a URL; text: why that cannot be used.
     """
 
     pages: Mapping[str, Page]
@@ -133,3 +135,4 @@ class Catalog(msgspec.Struct, frozen=True):
     direct: Mapping[str, WheelFile]
     facts: Mapping[str, NativeFacts] = {}
     provides: Mapping[str, ProviderTable] = {}
+    variants: Mapping[str, Variants | str] = {}

@@ -13,6 +13,7 @@ from dataclasses import replace
 from resolvelib import ResolutionTooDeep
 
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.filename import version_of
 from gpuenv.model.host_libraries import vendor_of
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import Version, parse_version
@@ -124,10 +125,10 @@ def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], ur
     refusals = []
     for url in urls:
         wheel = provider.direct(url)
-        version = wheel.filename.split("-")[1]
+        version = version_of(wheel.filename)
         if provider.target.tag_rank(wheel.tags) is None:
             refusals.append(Refusal(version, f"is not for {describe(provider.target)} (only {wheel.tags})"))
-        elif reason := provider.native_refusal(wheel):
+        elif reason := provider.variants.refusal(wheel) or provider.native_refusal(wheel):
             refusals.append(Refusal(version, reason))
         elif len(urls) == 1:
             refusals.append(Refusal(version, f"is what {url} holds"))

@@ -5,11 +5,13 @@ hundreds of megabytes. That choice depends on the wheel alone, never on what hap
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 
 from gpuenv.model.coverage import full_name
 from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, ObjectFacts, Vendor, natural
+from gpuenv.model.filename import version_of
 from gpuenv.model.host_libraries import vendor_of
 from gpuenv.model.linkage import Linkage, Role, linkage, runtime_majors
 from gpuenv.model.machine import cuda_of_driver
@@ -24,6 +26,8 @@ __all__ = [
     "build_refusal",
     "cuda_level",
     "device_refusal",
+    "has_companions",
+    "idle_patterns",
     "level_refusal",
     "matters_by_metadata",
     "matters_by_name",
@@ -55,6 +59,27 @@ def matters_by_metadata(metadata: Metadata) -> bool:
     return any(_COMPANIONS.match(name) for name in _names(lines))
 
 
+def has_companions(metadata: Metadata) -> bool:
+    """Does it require others by the variant that it is, so that its device code may be theirs?"""
+    lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
+    return any("variant_" in line.partition(";")[2] for line in lines)
+
+
+def _claim_refusal(claimed: Sequence[str], asked: Linkage, facts: NativeFacts) -> str | None:
+    """Why it is not true that a variant has code for every GPU of the target, as its properties say it has.
+
+    claimed: architectures of the GPUs' vendor; none: nothing is said.
+    """
+    for verdict in asked.verdicts if claimed else ():
+        told = verdict.newer_ptx or verdict.unwanted_ptx
+        if verdict.outcome is not Outcome.SERVED and not told:
+            gpu = str(verdict.gpu)
+            said, whom = (gpu, "it") if gpu in claimed else (", ".join(claimed[:_SHOWN]), gpu)
+            has = _architectures(facts.objects, verdict.gpu.vendor)
+            return f"claims {said}, and carries no code for {whom}" + (f" (only {has})" if has else "")
+    return None
+
+
 def _names(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         try:
@@ -65,7 +90,7 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
 
 def build_refusal(wheel: WheelFile, target: Target) -> str | None:
     """Why a build for a newer ROCm than the target wants does not serve it, as its local version says."""
-    found = accelerator_of(wheel.filename.split("-")[1].partition("+")[2])
+    found = accelerator_of(version_of(wheel.filename).partition("+")[2])
     if not target.rocm or found is None or found.kind != "amd":
         return None
     if found.level[:2] <= tuple(map(int, target.rocm.split(".")[:2])):
@@ -89,10 +114,17 @@ def ways(facts: NativeFacts, target: Target, rules: PackageRules) -> tuple[Linka
     return tuple(linkage(facts, target, runtime_major=major, rules=rules) for major in wanted)
 
 
-def device_refusal(asked: Linkage, facts: NativeFacts, target: Target, name: str) -> str | None:
-    """Why one way to use a wheel does not serve every GPU of the target; None: it does, or carries no device code."""
+def device_refusal(
+    asked: Linkage, facts: NativeFacts, target: Target, name: str, claimed: Sequence[str] = ()
+) -> str | None:
+    """Why one way to use a wheel does not serve every GPU of the target; None: it does, or carries no device code.
+
+    claimed: the architectures that it says it has code for, as a wheel variant; then it must have some.
+    """
     if target.gpu_code == "forbid" and asked.own_code:
         return f"carries device code ({asked.own_code[0]}), which the target forbids"
+    if refusal := _claim_refusal(claimed, asked, facts):
+        return refusal
     for verdict in asked.verdicts:
         if verdict.outcome is Outcome.REFUSED and verdict.newer_ptx:
             return f"has only PTX {verdict.newer_ptx} for {verdict.gpu}, too new for the target's driver"
@@ -129,6 +161,16 @@ def too_old(asked: Linkage, target: Target) -> str | None:
         has = f"musl {target.musl}" if target.musl else f"glibc {target.glibc}"
         return f"needs {lack.version} of {lack.library} ({lack.objects[0]}), the target has {has}"
     return None
+
+
+def idle_patterns(rules: PackageRules, facts: NativeFacts) -> tuple[str, ...]:
+    """The patterns of paths among the project's exceptions for a package that are about none of its binaries."""
+    patterns = (*rules.live, *rules.dormant, *(allowed.objects for allowed in rules.missing))
+    return tuple(
+        pattern
+        for pattern in dict.fromkeys(patterns)
+        if pattern != "*" and not any(fnmatchcase(found.path, pattern) for found in facts.objects)
+    )
 
 
 def runtime_name(vendor: Vendor | None, major: int) -> str:

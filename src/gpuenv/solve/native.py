@@ -6,7 +6,6 @@ ways; which one is taken is a node of its own, decided late, when it is known wh
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from gpuenv.model.answer import Missing
@@ -64,7 +63,10 @@ class Judgement(NamedTuple):
 
 
 class Natives:
-    """The judge of one solve. offers: the page of a name. needs_of: the needs that one requirement states."""
+    """The judge of one solve. offers: the page of a name. needs_of: the needs that one requirement states.
+
+    matters: may a wheel matter to a GPU? claims: the architectures that a variant says it has code for.
+    """
 
     def __init__(
         self,
@@ -72,11 +74,13 @@ class Natives:
         offers: Callable[[str], Offers],
         needs_of: Callable[[Requirement, str], Iterator[Need]],
         matters: Callable[[WheelFile], bool],
+        claims: Callable[[WheelFile], tuple[str, ...]],
     ) -> None:
         self._task = task
         self._offers = offers
         self._needs_of = needs_of
         self._matters = matters
+        self._claims = claims
         self._known_rules = task.rules.with_known(task.providers.optional)
         self._vendor: Vendor | None = vendor_of(task.target)
         self._judged: dict[str, Judgement] = {}
@@ -95,13 +99,17 @@ class Natives:
     def judge(self, wheel: WheelFile) -> Judgement:
         """What the wheel comes to; leaves the search if too little is known."""
         if wheel.key not in self._judged:
-            self._judged[wheel.key] = self._judge(wheel)
+            judged = self._judge(wheel)
+            if judged.refusal and wheel.label:
+                judged = judged._replace(refusal=f"as variant {wheel.label} {judged.refusal}")
+            self._judged[wheel.key] = judged
         return self._judged[wheel.key]
 
     def _judge(self, wheel: WheelFile) -> Judgement:
         if refusal := build_refusal(wheel, self._task.target):
             return Judgement(refusal)
-        if not self._policy_reads(wheel):
+        claimed = self._claimed(wheel)
+        if not (claimed or self._policy_reads(wheel)):
             return Judgement()
         facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel.filename)
         if any(found.device_code for found in facts.objects):
@@ -111,12 +119,20 @@ class Natives:
         found: dict[tuple[object, ...], Way] = {}
         refusals: list[str] = []
         for asked in self._linkages(wheel, facts, name):
-            way = device_refusal(asked, facts, target, name) or too_old(asked, target) or self._way(asked, facts, name)
+            refusal = device_refusal(asked, facts, target, name, claimed)
+            way = refusal or too_old(asked, target) or self._way(asked, facts, name)
             if isinstance(way, str):
                 refusals.append(way)
             else:
                 found.setdefault((way.wanted, way.host), way)
         return Judgement(None if found else refusals[0], tuple(found.values()), facts)
+
+    def _claimed(self, wheel: WheelFile) -> tuple[str, ...]:
+        """The architectures that a variant says it has code for, where the policy does not take it at its word."""
+        trusted = self._task.rules.scan is Scan.NONE or not wheel.label
+        if trusted or self._rules(distribution_of(wheel.filename)).gpu_code == "trust":
+            return ()
+        return self._claims(wheel)
 
     def refused(self, wheel: WheelFile, reason: str) -> bool:
         """Was the wheel judged, and refused for this reason?"""
@@ -156,16 +172,6 @@ class Natives:
     def _rules(self, name: str) -> PackageRules:
         """The project's exceptions for a package, and those that are known of it."""
         return self._known_rules.of(name)
-
-    def idle_patterns(self, name: str, facts: NativeFacts) -> tuple[str, ...]:
-        """The patterns of paths among the project's exceptions for a package that are about none of its binaries."""
-        rules = self._task.rules.of(name)
-        patterns = (*rules.live, *rules.dormant, *(allowed.objects for allowed in rules.missing))
-        return tuple(
-            pattern
-            for pattern in dict.fromkeys(patterns)
-            if pattern != "*" and not any(fnmatchcase(found.path, pattern) for found in facts.objects)
-        )
 
     def _runtime_of(self, asked: Linkage, facts: NativeFacts) -> Runtime | None:
         """Whose runtime the wheel is used with, and which major: of the target's GPUs, else the newest it is for."""

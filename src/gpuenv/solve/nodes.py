@@ -108,10 +108,11 @@ class Need:
 
     text: the requirement as its author wrote it. origin: where it stands, for roots (`project`, `group:dev`).
     carries: the SONAME of a library that the distribution must have, "" for none; versions: symbol versions of it.
-    instead: the name that was required, where the project has an alternative for it; else "".
+    instead: the name that was required, where the project has an alternative for it; else "". any_of: specifiers, of
+    which one must admit the version, too.
     """
 
-    __slots__ = ("carries", "exact", "instead", "key", "origin", "specifier", "text", "url", "versions")
+    __slots__ = ("any_of", "carries", "exact", "instead", "key", "origin", "specifier", "text", "url", "versions")
 
     def __init__(
         self,
@@ -125,7 +126,9 @@ class Need:
         carries: str = "",
         versions: tuple[str, ...] = (),
         instead: str = "",
+        any_of: tuple[str, ...] = (),
     ) -> None:
+        self.any_of = any_of
         self.carries = carries
         self.instead = instead
         self.versions = versions

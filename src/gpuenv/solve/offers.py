@@ -13,6 +13,7 @@ from gpuenv.model.target import Target
 from gpuenv.model.version import InvalidSpecifier, InvalidVersion, Version, parse_specifier, parse_version
 from gpuenv.solve.nodes import NotKnownYet
 from gpuenv.solve.preference import by_preference
+from gpuenv.solve.variants import Ranked, VariantJudge
 
 __all__ = ["Offers", "admits", "describe", "named_versions", "readable"]
 
@@ -79,7 +80,8 @@ class _Narrowed:
 class Offers:
     """One page seen by one target; what was judged once stays judged, and nothing is judged that nobody asks for.
 
-    refuses: why a file that fits by its tags does not serve the target all the same; it may raise NotKnownYet.
+    refuses: why a file that fits by its tags does not serve the target all the same. variants: which labels of a
+    release serve it; None: none does. Both may raise NotKnownYet.
     """
 
     def __init__(
@@ -88,9 +90,12 @@ class Offers:
         target: Target,
         exclude_newer: str | None,
         refuses: Callable[[WheelFile], str | None] = lambda wheel: None,
+        variants: VariantJudge | None = None,
     ) -> None:
         self.page = Page(page.name, page.index, tuple(by_preference(page.releases, target)), page.skipped)
         self._content_refusal = refuses
+        self._variants = variants
+        self._unfit: dict[str, dict[str, None]] = {}
         self._settled = False
         self._target = target
         self._exclude_newer = exclude_newer
@@ -111,9 +116,12 @@ class Offers:
         wanted = tuple(dict.fromkeys(spec for spec in specifiers if spec))
         first, second = tuple(preferred), tuple(shared)
         for release in self._ordered(wanted, first, second):
-            wheel = self.wheel(release, self._yanked_allowed(release, wanted, (*first, *second)))
+            yanked = self._yanked_allowed(release, wanted, (*first, *second))
+            wheel = self.wheel(release, yanked)
             if isinstance(wheel, WheelFile):
                 yield release, wheel
+                if wheel.label and self._variants is not None:
+                    yield from ((release, other) for other in self._others(release, yanked, wheel, self._variants))
 
     def refusals(self, specifiers: Iterable[str]) -> tuple[Refusal, ...]:
         """The releases that the specifiers admit and that are not taken, newest first, each with the reason."""
@@ -152,6 +160,10 @@ class Offers:
                 return ""
         return self._wheels[key]
 
+    def unfit(self, version: str) -> tuple[str, ...]:
+        """Why variants of a release do not serve although their properties say so."""
+        return tuple(self._unfit.get(version, ()))
+
     def _ordered(self, wanted: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...]) -> Iterator[Release]:
         allowed, done = (*first, *second), set(first)
         if first:
@@ -189,17 +201,50 @@ class Offers:
     def _best(self, release: Release, yanked: bool) -> WheelFile | str:
         if not release.wheels:
             return "has only a source distribution, and building those is not supported yet"
+        reasons: dict[str, None] = {}
+        for found in self._judged(release, yanked):
+            if isinstance(found, WheelFile):
+                return found
+            reasons[found] = None
+        return next(iter(reasons), None) or self._no_tag(release)
+
+    def _others(self, release: Release, yanked: bool, best: WheelFile, variants: VariantJudge) -> Iterator[WheelFile]:
+        """Further wheels, where the best one is built against versions of others; the last is built against none."""
+        seen = {variants.built_against(best)}
+        if () in seen:
+            return
+        try:
+            for found in self._judged(release, yanked):
+                if isinstance(found, WheelFile) and (built := variants.built_against(found)) not in seen:
+                    seen.add(built)
+                    yield found
+                    if not built:
+                        return
+        except NotKnownYet:
+            if not self._settled:
+                raise
+
+    def _judged(self, release: Release, yanked: bool) -> Iterator[WheelFile | str]:
+        """The wheels that fit, best first: each itself, or why it does not serve."""
         target = self._target
         fitting = [(rank, wheel) for wheel in release.wheels if (rank := target.tag_rank(wheel.tags)) is not None]
-        reasons: dict[str, None] = {}
         # of equal ranks the highest build number, of these bundles, for they are smaller, then the first on the page
         fitting.sort(key=lambda choice: (choice[1].build, choice[1].is_bundle), reverse=True)
-        for _, wheel in sorted(fitting, key=lambda choice: choice[0]):
-            reason = self._refuses(wheel, yanked) or self._content_refusal(wheel)
-            if reason is None:
-                return wheel
-            reasons[reason] = None
-        return next(iter(reasons), None) or self._no_tag(release)
+        wheels = [wheel for _, wheel in sorted(fitting, key=lambda choice: choice[0])]
+        refusal = ""
+        if labels := {wheel.label for wheel in wheels if wheel.label and self._refuses(wheel, yanked) is None}:
+            ranked = self._variants.rank(release, sorted(labels)) if self._variants else Ranked({})
+            places, refusal = ranked.places, ranked.refusal
+            known = [wheel for wheel in wheels if wheel.label in (places if wheel.label in labels else (wheel.label,))]
+            # variants before all others (PEP 825); of one label, the order of tags stands
+            wheels = [] if ranked.apart else sorted(known, key=lambda wheel: places.get(wheel.label, len(places)))
+        for wheel in wheels:
+            reason = self._refuses(wheel, yanked)
+            if reason is None and (reason := self._content_refusal(wheel)) and wheel.label:
+                self._unfit.setdefault(release.version, {})[reason] = None
+            yield wheel if reason is None else reason
+        if refusal:
+            yield refusal
 
     def _refuses(self, wheel: WheelFile, yanked: bool) -> str | None:
         if wheel.yanked is not None and not yanked:

@@ -10,17 +10,20 @@ from resolvelib import AbstractProvider
 
 from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import Catalog, Metadata, WheelFile
+from gpuenv.model.filename import version_of
+from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
 from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
-from gpuenv.model.version import distribution_of, normal_name, parse_version
+from gpuenv.model.version import distribution_of, parse_version
 from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults
-from gpuenv.solve.device import matters_by_metadata, matters_by_name, remarks
+from gpuenv.solve.device import has_companions, idle_patterns, matters_by_metadata, matters_by_name, remarks
 from gpuenv.solve.exchange import Exchange, short
 from gpuenv.solve.native import Natives
 from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
 from gpuenv.solve.task import Task
+from gpuenv.solve.variants import VariantJudge
 
 __all__ = ["PYTHON", "HasDefaults", "Provider"]
 
@@ -56,7 +59,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         self.without_extras: dict[str, dict[str, str]] = defaultdict(dict)
         self._read: set[str] = set()
         self._fetched: set[str] = set()
-        self.natives = Natives(task, self.offers, self._needs_of_provider, self._matters)
+        self.variants = VariantJudge(task)
+        self.natives = Natives(task, self.offers, self._needs_of_provider, self._matters, self._claims)
         self.order = Order()
         self.root_needs: list[Need] = []
 
@@ -110,6 +114,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return False
         if requirement.specifier and not admits(requirement.specifier, candidate.text):
             return False
+        if requirement.any_of and not any(admits(specifier, candidate.text) for specifier in requirement.any_of):
+            return False
         return not requirement.carries or (
             candidate.wheel is not None and self.natives.lack(requirement, candidate.wheel) is None
         )
@@ -124,9 +130,16 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     # how it is answered
 
-    def needs_of(self, requirement: Requirement, text: str, origin: str = "", extra: str = "") -> Iterator[Need]:
+    def needs_of(
+        self,
+        requirement: Requirement,
+        text: str,
+        origin: str = "",
+        extra: str = "",
+        variant: VariantEnvironment = NO_VARIANT,
+    ) -> Iterator[Need]:
         """The needs that one requirement states, after overrides, on this target."""
-        if not self._applies(requirement.marker, extra):
+        if not self._applies(requirement.marker, extra, variant):
             return
         for stated, words in self._exchange.of(requirement, text):
             instead = requirement.name if stated.name != requirement.name else ""
@@ -147,7 +160,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             page = self._task.catalog.pages.get(name)
             if page is None:
                 raise NotKnownYet(Missing(pages=(name,)))
-            self._offers[name] = Offers(page, self._task.target, self._task.exclude_newer, self.native_refusal)
+            target, newer = self._task.target, self._task.exclude_newer
+            self._offers[name] = Offers(page, target, newer, self.native_refusal, self.variants)
         return self._offers[name]
 
     def specifiers(self, name: str, needs: Iterable[Need]) -> list[str]:
@@ -167,6 +181,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             {url: catalog.direct[url] for url in self._fetched},
             {key: catalog.facts[key] for key in self.natives.looked_at},
             catalog.provides if self.natives.asked_who_provides else {},
+            {key: catalog.variants[key] for key in self.variants.looked_at},
         )
 
     def native_refusal(self, wheel: WheelFile) -> str | None:
@@ -175,14 +190,14 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     def _matters(self, wheel: WheelFile) -> bool:
         """May the wheel matter to a GPU, by its name or by what it requires?"""
-        name, version = wheel.filename.split("-")[:2]
-        if matters_by_name(normal_name(name), version, wheel):
+        if matters_by_name(distribution_of(wheel.filename), version_of(wheel.filename), wheel):
             return True
-        metadata = self._task.catalog.metadata.get(wheel.key)
-        if metadata is None:
-            raise NotKnownYet(Missing(wheels=(wheel,)))
-        self._read.add(wheel.key)
-        return matters_by_metadata(metadata)
+        return matters_by_metadata(self._metadata_of(wheel))
+
+    def _claims(self, wheel: WheelFile) -> tuple[str, ...]:
+        """The architectures that a variant must have code for itself: none where others bring it by its properties."""
+        claimed = self.variants.claims(wheel)
+        return () if claimed and has_companions(self._metadata_of(wheel)) else claimed
 
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
@@ -198,8 +213,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The target of the task."""
         return self._task.target
 
-    def _applies(self, marker: str | None, extra: str = "") -> bool:
-        return marker is None or evaluate_marker(marker, self._environment, extra)
+    def _applies(self, marker: str | None, extra: str = "", variant: VariantEnvironment = NO_VARIANT) -> bool:
+        return marker is None or evaluate_marker(marker, self._environment, extra, variant)
 
     def _matches(self, key: Key, needs: list[Need], demanded: Sequence[Key]) -> Iterator[Candidate]:
         exact = {self._as(key, need.exact) for need in needs if need.exact is not None}
@@ -241,9 +256,10 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         wheels = {self.direct(url) for url in urls}
         if len(wheels) == 1:
             wheel = wheels.pop()
-            version = str(parse_version(wheel.filename.split("-")[1]))
+            version = str(parse_version(version_of(wheel.filename)))
             admitted = all(admits(specifier, version) for specifier in self._constraints[key.name])
-            if admitted and self._task.target.tag_rank(wheel.tags) is not None and not self.native_refusal(wheel):
+            fits = admitted and self._task.target.tag_rank(wheel.tags) is not None
+            if fits and not (self.variants.refusal(wheel) or self.native_refusal(wheel)):
                 yield self._candidate(key, version, wheel)
 
     def _by_version(self, key: Key, needs: list[Need]) -> Iterator[Candidate]:
@@ -286,13 +302,14 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             raise HasDefaults(candidate.key.name)
         if not extra:
             yield from self.natives.needs(candidate, candidate.wheel)
+            yield from self.variants.needs(candidate.wheel)
         if extra:
             yield Need(candidate.key.base, exact=candidate.base)
         elif (
             metadata.requires_python and candidate.wheel.requires_python is None and readable(metadata.requires_python)
         ):
             yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
-        yield from self.needs_in(metadata, extra)
+        yield from self.needs_in(metadata, extra, candidate.wheel)
 
     def _default_needs(self, candidate: Candidate) -> Iterator[Need]:
         """The candidate with its default extras."""
@@ -302,16 +319,17 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             key = Key(Kind.DISTRIBUTION, candidate.key.name, extra)
             yield Need(key, exact=self._as(key, candidate), text=f"{key} (default: {one.why})")
 
-    def needs_in(self, metadata: Metadata, extra: str) -> Iterator[Need]:
+    def needs_in(self, metadata: Metadata, extra: str, wheel: WheelFile) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
+        variant = self.variants.environment(wheel)
         for line in _lines(metadata, extra):
-            yield from self._needs_of_line(line, extra) or ()
+            yield from self._needs_of_line(line, extra, variant) or ()
 
-    def _needs_of_line(self, line: str, extra: str) -> list[Need] | None:
+    def _needs_of_line(self, line: str, extra: str, variant: VariantEnvironment = NO_VARIANT) -> list[Need] | None:
         """The needs of a Requires-Dist line; None where it, or its marker, means nothing."""
         try:
             requirement = parse_requirement(line)
-            return list(self.needs_of(requirement, short(requirement), extra=extra))
+            return list(self.needs_of(requirement, short(requirement), extra=extra, variant=variant))
         except ValueError:  # what packaging raises for lines that do not parse and markers that do not compare
             return None
 
@@ -326,14 +344,30 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return
         if extra and extra not in metadata.extras:
             yield f"{who} has no extra `{extra}`"
+        if not extra:
+            yield from self._variant_warnings(candidate, candidate.wheel)
         facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
         if facts is not None and way is not None and not extra:
             yield from (f"{who}: {remark}" for remark in remarks(facts, way.asked))
-            for pattern in self.natives.idle_patterns(candidate.key.name, facts):
+            for pattern in idle_patterns(self._task.rules.of(candidate.key.name), facts):
                 yield f"{who} has no binary {pattern}, which [tool.gpuenv.packages.{candidate.key.name}] is about"
         for line in _lines(metadata, extra):
             if self._needs_of_line(line, extra) is None:
                 yield f"{who} has an unreadable requirement: `{line}`"
+
+    def _variant_warnings(self, candidate: Candidate, wheel: WheelFile) -> Iterator[str]:
+        who, taken = f"{candidate.key.name} {candidate.text}", f"variant {wheel.label}" if wheel.label else "no variant"
+        if ignored := self.variants.ignored(wheel):
+            yield f"{who}: its variants are not looked at: {ignored}"
+        for reason in self.offers(candidate.key.name).unfit(candidate.text) if candidate.index is not None else ():
+            yield f"{who} {reason}; {taken} is taken"
+
+    def _metadata_of(self, wheel: WheelFile) -> Metadata:
+        metadata = self._task.catalog.metadata.get(wheel.key)
+        if metadata is None:
+            raise NotKnownYet(Missing(wheels=(wheel,)))
+        self._read.add(wheel.key)
+        return metadata
 
     def _metadata(self, candidate: Candidate, wheel: WheelFile) -> Metadata:
         metadata = self._task.catalog.metadata.get(wheel.key)

@@ -28,6 +28,36 @@ class _Seen:
     likely: WheelFile | None = None
 
 
+@dataclass
+class _Wanted:
+    """What to gather next."""
+
+    pages: dict[str, None] = field(default_factory=dict)
+    wheels: dict[str, WheelFile] = field(default_factory=dict)
+    direct: dict[str, None] = field(default_factory=dict)
+    facts: dict[str, WheelFile] = field(default_factory=dict)
+    provides: dict[str, None] = field(default_factory=dict)
+    variants: dict[str, WheelFile] = field(default_factory=dict)
+
+    def add(self, missing: Missing) -> None:
+        """Everything but pages, of which not all are wanted."""
+        self.wheels.update({wheel.key: wheel for wheel in missing.wheels})
+        self.facts.update({wheel.key: wheel for wheel in missing.facts})
+        self.provides.update(dict.fromkeys(missing.provides))
+        self.variants.update({file.key: file for file in missing.variants})
+
+    def missing(self) -> Missing:
+        """The same as what a solve lacks."""
+        return Missing(
+            tuple(self.pages),
+            tuple(self.wheels.values()),
+            tuple(self.direct),
+            tuple(self.facts.values()),
+            tuple(self.provides),
+            tuple(self.variants.values()),
+        )
+
+
 class Scout:
     """One target's guesses; every method returns what to gather next."""
 
@@ -54,6 +84,10 @@ class Scout:
         """What the indexes say of who provides what is in the catalog."""
         return self._go(sorted(self._waiting.pop("", ())))
 
+    def variants_came(self, file: WheelFile) -> Missing:
+        """What labels stand for is in the catalog. file: of a release, or a wheel that says it of itself."""
+        return self._go([distribution_of(file.filename)])
+
     def metadata_came(self, wheel: WheelFile) -> Missing:
         """The metadata of a wheel is in the catalog."""
         name = distribution_of(wheel.filename)
@@ -75,18 +109,14 @@ class Scout:
         return page.index if page else None
 
     def _go(self, names: Iterable[str] = ()) -> Missing:
-        pages: dict[str, None] = {}
-        wheels: dict[str, WheelFile] = {}
-        direct: dict[str, None] = {}
-        facts: dict[str, WheelFile] = {}
-        provides: dict[str, None] = {}
+        wanted = _Wanted()
         changed = deque(names)
         while changed or self._todo:
             while self._todo:
-                self._note(self._todo.popleft(), changed, direct)
+                self._note(self._todo.popleft(), changed, wanted.direct)
             if changed:
-                self._advance(changed.popleft(), pages, wheels, facts, provides)
-        return Missing(tuple(pages), tuple(wheels.values()), tuple(direct), tuple(facts.values()), tuple(provides))
+                self._advance(changed.popleft(), wanted)
+        return wanted.missing()
 
     def _note(self, need: Need, changed: deque[str], direct: dict[str, None]) -> None:
         """Remember a need; a name whose picture changed is looked at again."""
@@ -102,14 +132,7 @@ class Scout:
         if len(seen.specifiers) + len(seen.extras) != before:
             changed.append(need.key.name)
 
-    def _advance(
-        self,
-        name: str,
-        pages: dict[str, None],
-        wheels: dict[str, WheelFile],
-        facts: dict[str, WheelFile],
-        provides: dict[str, None],
-    ) -> None:
+    def _advance(self, name: str, wanted: _Wanted) -> None:
         seen = self._seen.setdefault(name, _Seen())
         try:
             offers = self._provider.offers(name)
@@ -119,21 +142,23 @@ class Scout:
             if choice is not None:
                 seen.likely = choice[1]
         except NotKnownYet as unknown:
-            wheels.update({wheel.key: wheel for wheel in unknown.missing.wheels})
-            facts.update({wheel.key: wheel for wheel in unknown.missing.facts})
-            provides.update(dict.fromkeys(unknown.missing.provides))
+            wanted.add(unknown.missing)
             # what came from a URL needs no page of its own, but those of who may bring its sonames
             needed = [page for page in unknown.missing.pages if page != name or seen.likely is None]
-            pages.update(dict.fromkeys(needed))
+            wanted.pages.update(dict.fromkeys(needed))
             for page in (*needed, *([""] if unknown.missing.provides else [])):
                 self._waiting[page].add(name)
         if seen.likely is None:
             return
-        if seen.likely.key not in self._task.catalog.metadata:
-            wheels[seen.likely.key] = seen.likely
+        metadata = self._task.catalog.metadata.get(seen.likely.key)
+        if metadata is None:
+            wanted.wheels[seen.likely.key] = seen.likely
             return
-        metadata = self._task.catalog.metadata[seen.likely.key]
         for extra in [*seen.extras, *self._provider.defaults.likely(name, seen.likely, metadata)]:
             if (seen.likely.key, extra) not in self._followed:
+                try:
+                    self._todo.extend(tuple(self._provider.needs_in(metadata, extra, seen.likely)))
+                except NotKnownYet as unknown:
+                    wanted.add(unknown.missing)
+                    return
                 self._followed.add((seen.likely.key, extra))
-                self._todo.extend(self._provider.needs_in(self._task.catalog.metadata[seen.likely.key], extra))

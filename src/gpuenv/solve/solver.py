@@ -64,6 +64,7 @@ def _solution(found: Found) -> Solution:
             extras[key.name],
             default_extras=taken,
             instead_of=instead.get(key.name, ()),
+            variant=found.provider.variants.chosen(candidate.wheel),
         )
         if candidate.wheel.yanked is not None:
             reason = f": {candidate.wheel.yanked}" if candidate.wheel.yanked else ""

@@ -25,6 +25,7 @@ class Task:
     native code. providers: the shipped table. provides: names of indexes that may say more of who provides what.
     default_extras: the project's selectors by distribution. alternatives: what stands for distributions on this target.
     may_default: more distributions whose bare requirements may take extras, as a search has found.
+    optional_variants: namespaces of wheel variants whose optional providers are used.
     memo: what was computed of wheels, for the next solve of the same target; no answer depends on it.
     """
 
@@ -45,4 +46,5 @@ class Task:
     default_extras: Mapping[str, Selectors] = field(default_factory=dict)
     alternatives: Mapping[str, Requirement] = field(default_factory=dict)
     may_default: frozenset[str] = frozenset()
+    optional_variants: tuple[str, ...] = ()
     memo: dict[tuple[str, str], tuple[Linkage, ...]] = field(default_factory=dict, compare=False)

@@ -19,6 +19,8 @@ from gpuenv.model.distribution import Catalog, Metadata, Page, WheelFile
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.progress import Progress
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
+from gpuenv.model.variants import BadVariants, Variants, parse_variants
+from gpuenv.model.version import distribution_of
 from gpuenv.solve import Scout, Task
 from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.route import Routes
@@ -37,6 +39,7 @@ class _Known:
     direct: dict[str, WheelFile] = field(default_factory=dict)
     facts: dict[str, NativeFacts] = field(default_factory=dict)
     provides: dict[str, ProviderTable] = field(default_factory=dict)
+    variants: dict[str, Variants | str] = field(default_factory=dict)
     failed: dict[str, GpuenvError] = field(default_factory=dict)
 
 
@@ -55,7 +58,7 @@ class Gatherer:
         """What is known for a target; the same mappings grow as more is gathered."""
         known = self._known
         pages = self._pages.setdefault(target, {})
-        return Catalog(pages, known.metadata, known.direct, known.facts, known.provides)
+        return Catalog(pages, known.metadata, known.direct, known.facts, known.provides, known.variants)
 
     async def ahead(self, tasks: Iterable[Task]) -> None:
         """Gather outward from the roots of every task."""
@@ -78,12 +81,14 @@ class Gatherer:
             wave.want_facts(task.target.name, wheel, read=True)
         for index in missing.provides:
             wave.want_provides(task.target.name, index)
+        for file in missing.variants:
+            wave.want_variants(task.target.name, file)
         await wave.finish()
         wanted = [
             *missing.pages,
             *missing.direct,
             *missing.provides,
-            *(wheel.key for wheel in (*missing.wheels[:1], *missing.facts)),
+            *(wheel.key for wheel in (*missing.wheels[:1], *missing.facts, *missing.variants)),
         ]
         for key in wanted:
             if key in self._known.failed:
@@ -134,6 +139,12 @@ class Gatherer:
             found = await self._client.provides(self._routes.by_name[index])
             self._known.provides[index] = found or NO_PROVIDERS
 
+    async def variants(self, file: WheelFile, index: str | None) -> None:
+        """What labels stand for, or why that cannot be used: a wrong file costs a release its variants, no more."""
+        if file.key not in self._known.variants:
+            data = await self._client.variants(file, self._routes.by_name.get(index or ""))
+            self._known.variants[file.key] = _read_variants(file, data)
+
     async def direct(self, url: str) -> WheelFile:
         """The wheel behind a URL."""
         wheel = self._known.direct[url] = await self._client.direct(url)
@@ -142,6 +153,16 @@ class Gatherer:
     def failed(self, key: str, error: GpuenvError) -> None:
         """Remember a failure until a solve needs what failed."""
         self._known.failed[key] = error
+
+
+def _read_variants(file: WheelFile, data: bytes | None) -> Variants | str:
+    name = f"the variant.json of {file.filename}" if file.label else file.filename
+    if data is None:
+        return f"{name} is not there"
+    try:
+        return parse_variants(data, file.label or None)
+    except BadVariants as error:
+        return f"{name} cannot be used: {error}"
 
 
 class _Wave:
@@ -182,6 +203,11 @@ class _Wave:
         if self._new(target, f"provides {index}"):
             self._start(index, self._provides(target, index))
 
+    def want_variants(self, target: str, file: WheelFile) -> None:
+        """Find out what labels stand for, then go on."""
+        if self._new(target, f"variants {file.key}"):
+            self._start(file.key, self._variants(target, file))
+
     def want_direct(self, url: str) -> None:
         """Fetch the wheel behind a URL."""
         if self._new("", url):
@@ -220,19 +246,24 @@ class _Wave:
     async def _metadata(self, target: str, wheel: WheelFile, follow: bool) -> None:
         catalog = self._gatherer.catalog(target)
         if wheel.key not in catalog.metadata:
-            name = wheel.filename.partition("-")[0]
+            name = distribution_of(wheel.filename)
             await self._gatherer.metadata(wheel, self._scouts[target].index_of(name))
         if follow:
             self._turn(target, self._scouts[target].metadata_came(wheel))
 
     async def _wheel_facts(self, target: str, wheel: WheelFile, read: bool) -> None:
-        index = self._scouts[target].index_of(wheel.filename.partition("-")[0])
+        index = self._scouts[target].index_of(distribution_of(wheel.filename))
         if await self._gatherer.facts(wheel, index, read=read):
             self._turn(target, self._scouts[target].facts_came(wheel))
 
     async def _provides(self, target: str, index: str) -> None:
         await self._gatherer.provides(index)
         self._turn(target, self._scouts[target].provides_came())
+
+    async def _variants(self, target: str, file: WheelFile) -> None:
+        index = self._scouts[target].index_of(distribution_of(file.filename))
+        await self._gatherer.variants(file, index)
+        self._turn(target, self._scouts[target].variants_came(file))
 
     async def _direct(self, url: str) -> None:
         wheel = await self._gatherer.direct(url)
@@ -251,3 +282,5 @@ class _Wave:
             self.want_facts(target, wheel, read=self._scouts[target].reads_ahead)
         for index in missing.provides:
             self.want_provides(target, index)
+        for file in missing.variants:
+            self.want_variants(target, file)
