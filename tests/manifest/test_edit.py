@@ -152,6 +152,7 @@ def test_init_writes_every_fact() -> None:
         cpu_fallback=("bitsandbytes", "xgboost"),
         ptx=False,
         host_libraries=("/opt/cuda/lib64", "libnccl.so.*"),
+        properties=("x86_64 :: avx512_vnni :: on",),
     )
     plain = Target("plain", glibc=None, musl="1.2", gpu_code="forbid")
     either = Target("either", gpu=("gfx90a:xnack+",), cpu_fallback=True)
@@ -160,6 +161,7 @@ def test_init_writes_every_fact() -> None:
         'gpu = ["sm_90"]\ncuda = "13.0"\ndriver = "580.65"\ncpu = "x86-64-v3"\n'
         'cpu-fallback = ["bitsandbytes", "xgboost"]\nptx = false\n'
         'host-libraries = ["/opt/cuda/lib64", "libnccl.so.*"]\n'
+        'properties = ["x86_64 :: avx512_vnni :: on"]\n'
         '\n[tool.gpuenv.targets.plain]\nplatform = "linux-x86_64"\npython = "3.12"\nmusl = "1.2"\n'
         'gpu-code = "forbid"\n'
         '\n[tool.gpuenv.targets.either]\nplatform = "linux-x86_64"\npython = "3.12"\nglibc = "2.28"\n'

@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_TARGET", "TARGET_KEYS", "decode_python", "decode_target", "l
 DEFAULT_TARGET = "default"
 TARGET_KEYS = (
     "platform", "python", "glibc", "musl", "macos", "gpu", "cuda", "driver", "rocm", "cpu", "cpu-fallback", "gpu-code",
-    "ptx", "host-libraries", "dependencies",
+    "ptx", "host-libraries", "properties", "dependencies",
 )  # fmt: skip
 
 _TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -63,6 +63,7 @@ def decode_target(name: str, node: Node, python: str | None, requires_python: st
         gpu_code="forbid" if "gpu-code" in fields and _forbids(fields["gpu-code"], gpu) else "allow",
         ptx="ptx" not in fields or _ptx(fields["ptx"], gpu),
         host_libraries=_host_libraries(fields["host-libraries"], platform) if "host-libraries" in fields else (),
+        properties=_properties(fields["properties"]) if "properties" in fields else (),
     )
 
 
@@ -170,3 +171,17 @@ def _host_library(item: Node, text: str) -> str:
     if is_soname(name):
         raise item.error(f"`{text}` is a file", hints=[f"its folder, `{folder or '/'}`, or its soname, `{name}`"])
     return text.rstrip("/")
+
+
+def _properties(node: Node) -> tuple[str, ...]:
+    """Properties of wheel variants as metadata has them, each once, in the order written."""
+    return tuple(dict.fromkeys(_property(item, item.text()) for item in node.items()))
+
+
+def _property(item: Node, text: str) -> str:
+    from gpuenv.model.variants import BadVariants, parse_property
+
+    try:
+        return str(parse_property(text))
+    except BadVariants:
+        raise item.error(f"`{text}` is not a property", hints=["for example `intel :: device_ip :: 20.1.0`"]) from None

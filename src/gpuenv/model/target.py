@@ -41,6 +41,7 @@ class Target:
     cpu: what its processor can do, `x86-64-v3`; None: the oldest of its kind. cpu_fallback: code for the other vendor's
     GPUs alone will do, True or for these packages. gpu_code: may binaries carry device code? ptx: does PTX serve?
     host_libraries: folders whose libraries may be used, and sonames (patterns) that the machine has.
+    properties: of wheel variants, `intel :: device_ip :: 20.1.0`, that it supports beside those that follow from it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Target:
     gpu_code: Literal["allow", "forbid"] = "allow"
     ptx: bool = True
     host_libraries: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()
 
     def falls_back(self, name: str) -> bool:
         """May a distribution run on the CPU although its code is for GPUs, only others? name: normalised."""
@@ -171,6 +173,7 @@ def stated(target: Target) -> dict[str, str | list[str] | bool]:
         "gpu-code": target.gpu_code if target.gpu_code != "allow" else None,
         "ptx": None if target.ptx else False,
         "host-libraries": list(target.host_libraries) or None,
+        "properties": list(target.properties) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
