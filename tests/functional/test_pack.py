@@ -150,6 +150,22 @@ def test_split_makes_a_bundle_for_each_gpu(project: Project) -> None:
     assert [one["requires"] for one in found[1:]] == [["foo-libs==1.4"]] * 3
 
 
+def test_parts_are_there_together_or_not_at_all(project: Project) -> None:
+    """Where one bundle of a tree cannot be put into its place, none is, also with --force; a later run makes all."""
+    tree, dist = foo(project.base / "tree"), project.root / "dist"
+    devel = dist / STEM.replace("foo_libs", "foo_libs_devel")
+    for force in ([], ["--force"]):
+        devel.parent.mkdir(exist_ok=True)
+        devel.mkdir() if force else devel.write_bytes(b"other")
+        before = snapshot(dist)
+        found = project.run("pack", tree, *NAMED, "--split", "-o", "dist", *force, "--json", rc=1).json
+        assert found["error"]["kind"] == "occupied"
+        assert snapshot(dist) == before
+        devel.rmdir() if force else devel.unlink()
+    project.run("pack", tree, *NAMED, "--split", "-o", "dist")
+    assert {path.name for path in dist.iterdir()} == {STEM, devel.name}
+
+
 # what is asked
 
 

@@ -26,7 +26,7 @@ from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import normal_name
 from gpuenv.workflow.facts import read_tree as read_facts
 from gpuenv.workflow.facts import sha256_of
-from gpuenv.workflow.outputs import write_output
+from gpuenv.workflow.outputs import write_outputs
 from gpuenv.workflow.packed_paths import repathed
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import shipped_providers
@@ -92,7 +92,12 @@ def pack(project: Project, settings: PackSettings, *, dry_run: bool = False, for
         needs = _needs(project, settings, prepared.facts, arranged, identity)
         requires = (*settings.requires, *(need.requirement for need in needs if need.requirement))
         wanted = plans(
-            identity, _parts(arranged, prepared, settings, identity), prepared.files, prepared.facts, requires
+            identity,
+            _parts(arranged, prepared, settings, identity),
+            prepared.files,
+            prepared.facts,
+            requires,
+            amendment_of(settings.variant, settings.default_extras),
         )
         made = [] if dry_run else _write(project, wanted, folder, settings, force=force)
     return Packing(
@@ -277,22 +282,28 @@ def _served(project: Project, indexes: "Sequence[Index]") -> "list[ProviderTable
 def _write(
     project: Project, wanted: Sequence[PackPlan], folder: Path, settings: PackSettings, *, force: bool
 ) -> list[Made]:
-    output, made = Path(settings.output or "."), []
-    for plan in wanted:
-        path, label = output / plan.filename, f"packing {plan.filename}"
-        size = sum(file.size for file in plan.files)
-        project.progress.begin(label, size)
-        try:
-            shown = replace(plan, files=tuple(_shown(file, label, project) for file in plan.files))
-            state, _ = write_output(path, partial(_fill, shown, best=settings.best), force=force)
-        finally:
-            project.progress.end(label)
-        made.append(Made(path, folder, sha256_of(path), path.stat().st_size, size, len(plan.links), state))
-    return made
+    output = Path(settings.output or ".")
+    paths = [output / plan.filename for plan in wanted]
+    fills = [partial(_fill, project, plan, settings.best) for plan in wanted]
+    written = write_outputs(zip(paths, fills, strict=True), force=force)
+    return [
+        Made(path, folder, sha256_of(path), path.stat().st_size, _size(plan), len(plan.links), state)
+        for plan, path, (state, _) in zip(wanted, paths, written, strict=True)
+    ]
 
 
-def _fill(plan: PackPlan, file: IO[bytes], *, best: bool) -> None:
-    write_pack(file.write, plan, best=best)
+def _fill(project: Project, plan: PackPlan, best: bool, file: IO[bytes]) -> None:
+    label = f"packing {plan.filename}"
+    project.progress.begin(label, _size(plan))
+    try:
+        shown = replace(plan, files=tuple(_shown(one, label, project) for one in plan.files))
+        write_pack(file.write, shown, best=best)
+    finally:
+        project.progress.end(label)
+
+
+def _size(plan: PackPlan) -> int:
+    return sum(file.size for file in plan.files)
 
 
 def _shown(file: PackedFile, label: str, project: Project) -> PackedFile:
@@ -317,6 +328,6 @@ def _told(plan: PackPlan, made: Made | None) -> PackedBundle:
         sonames=plan.sonames,
         requires=plan.requires,
         extras=tuple(extra for extra, _ in plan.extras),
-        bytes=sum(file.size for file in plan.files),
+        bytes=_size(plan),
         made=made,
     )
