@@ -92,12 +92,7 @@ def pack(project: Project, settings: PackSettings, *, dry_run: bool = False, for
         needs = _needs(project, settings, prepared.facts, arranged, identity)
         requires = (*settings.requires, *(need.requirement for need in needs if need.requirement))
         wanted = plans(
-            identity,
-            _parts(arranged, prepared, settings, identity),
-            prepared.files,
-            prepared.facts,
-            requires,
-            amendment_of(settings.variant, settings.default_extras),
+            identity, _parts(arranged, prepared, settings, identity), prepared.files, prepared.facts, requires
         )
         made = [] if dry_run else _write(project, wanted, folder, settings, force=force)
     return Packing(
