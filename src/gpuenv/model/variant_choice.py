@@ -5,6 +5,7 @@ What machines support is told by the caller, best first; nothing is looked up he
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from gpuenv.model.markers import VariantEnvironment
 from gpuenv.model.variants import ABI_DEPENDENCY, NULL, Property, Supported, Variants
@@ -100,8 +101,7 @@ def _in_order(variants: Variants, properties: Sequence[Property]) -> Iterator[tu
     features: dict[tuple[str, str], list[str]] = {}
     for namespace, feature, value in properties:
         features.setdefault((namespace, feature), []).append(value)
-    place = {namespace: at for at, namespace in enumerate(variants.namespaces)}
-    for which in sorted(features, key=lambda which: (place[which[0]], which[1])):
+    for which in sorted(features, key=lambda which: (variants.namespaces.index(which[0]), which[1])):
         yield which, tuple(features[which])
 
 
@@ -113,14 +113,13 @@ def _key(
     For each feature: namespace, feature and best value, the latter two as places on each machine, worst first.
     """
     keys = []
-    namespaces = {namespace: at for at, namespace in enumerate(variants.namespaces)}
     for which, values in _in_order(variants, properties):
         best = [_best(each, which, values) for each in places]
         found = [one for one in best if one is not None]
         if len(found) < len(best):
             return None
         feature, value = (tuple(sorted(side, reverse=True)) for side in zip(*found, strict=True))
-        keys.append(((namespaces[which[0]],), feature, value))
+        keys.append(((variants.namespaces.index(which[0]),), feature, value))
     return [*sorted(keys), ((_LAST,),)]
 
 
@@ -143,7 +142,8 @@ def _places(variants: Variants, machine: Supported, optional: Collection[str]) -
     return found
 
 
-def _numbered(values: Sequence[str]) -> dict[str, int]:
+@lru_cache(maxsize=64)
+def _numbered(values: tuple[str, ...]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     for at, value in enumerate(values):
         found.setdefault(value, at)

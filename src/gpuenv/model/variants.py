@@ -30,7 +30,7 @@ Supported = tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]
 
 NULL = "null"  # the label of the variant without properties
 ABI_DEPENDENCY = "abi_dependency"
-LIMIT = 4 << 20  # bytes of a file that is read
+LIMIT = 1 << 20  # bytes of a file that is read
 
 _SCHEMA = re.compile(r"https://[a-z0-9.-]+/(?:[a-z0-9._-]+/)*v(\d{1,4})\.(\d{1,4})\.(\d{1,4})\.json")
 _MAJOR = 0  # drafts; there is no other yet
@@ -42,6 +42,7 @@ _REQUIRES = re.compile(r"\S[\S ]{0,1023}")
 _PLUGIN_API = re.compile(r"[\w.]{1,255}(?:\s*:\s*[\w.]{1,255})?")
 _PROVIDER_KEYS = frozenset({"optional", "requires", "plugin-api", "static-properties", "feature-order", "builtin"})
 _DIGITS = 20  # of a number, which has no place in these files
+_MOST_NAMESPACES = 100
 
 
 class BadVariants(ValueError):
@@ -119,13 +120,15 @@ def parse_variants(data: bytes, label: str | None = None) -> Variants:
     priorities = _table(top["default-priorities"], "default-priorities")
     _keys(priorities, "default-priorities", {"namespace"}, newer)
     namespaces = _names(priorities.get("namespace"), "default-priorities.namespace", _NAME)
+    if len(namespaces) > _MOST_NAMESPACES:
+        raise BadVariants(f"it has {len(namespaces)} namespaces, more than {_MOST_NAMESPACES}")
     providers = _table(top.get("providers", {}), "providers")
     labels = _table(top["variants"], "variants")
     found = Variants(
         schema,
         namespaces,
         {name: _properties(name, labels[name], namespaces) for name in sorted(labels)},
-        {name: _provider(f"providers.{name}", providers[name], newer) for name in sorted(providers)},
+        {name: _provider(f"providers.{_short(name)}", providers[name], newer) for name in sorted(providers)},
     )
     if version >= _WITH_PROVIDERS and found.providers.keys() != set(namespaces):
         raise BadVariants("the namespaces of `providers` are not those of `default-priorities`")
@@ -140,7 +143,7 @@ def merge(one: Variants, other: Variants) -> Variants:
     The shorter list of namespaces begins the longer, a label has the same properties in both, a namespace the same
     provider. Where only one has providers, they must do for all namespaces.
     """
-    short, long = sorted((one.namespaces, other.namespaces), key=len)
+    short, long = sorted((one.namespaces, other.namespaces), key=lambda names: (len(names), names))
     if long[: len(short)] != short:
         raise BadVariants(f"the namespaces {_listed(short)} do not begin {_listed(long)}")
     for label in one.labels.keys() & other.labels.keys():
@@ -182,17 +185,19 @@ def _version(schema: str) -> tuple[int, int]:
 
 
 def _properties(label: str, said: object, namespaces: Sequence[str]) -> tuple[Property, ...]:
-    place = f"variants.{_short(label)}"
     if not _VALUE.fullmatch(label):
         raise BadVariants(f"`{_short(label)}` is no label of a variant")
+    place = f"variants.{label}"
     found = []
     for namespace, features in _table(said, place).items():
-        for feature, values in _table(features, f"{place}.{_short(namespace)}").items():
+        if not _NAME.fullmatch(namespace):
+            raise BadVariants(f"{place}: `{_short(namespace)}` is no namespace")
+        for feature, values in _table(features, f"{place}.{namespace}").items():
             if namespace not in namespaces:
-                raise BadVariants(f"{place}: `default-priorities.namespace` lacks `{_short(namespace)}`")
-            where = f"{place}.{namespace}.{_short(feature)}"
+                raise BadVariants(f"{place}: `default-priorities.namespace` lacks `{namespace}`")
             if not _NAME.fullmatch(feature):
-                raise BadVariants(f"{where}: it is no name of a feature")
+                raise BadVariants(f"{place}.{namespace}: `{_short(feature)}` is no name of a feature")
+            where = f"{place}.{namespace}.{feature}"
             found += [Property(namespace, feature, value) for value in _names(values, where, _VALUE)]
     if found and label == NULL:
         raise BadVariants(f"{place}: the null variant has no properties")
@@ -200,7 +205,7 @@ def _properties(label: str, said: object, namespaces: Sequence[str]) -> tuple[Pr
 
 
 def _provider(place: str, said: object, newer: bool) -> VariantProvider:
-    table = _table(said, _short(place))
+    table = _table(said, place)
     _keys(table, place, _PROVIDER_KEYS, newer)
     if len(table.keys() & {"requires", "static-properties", "builtin"}) != 1:
         raise BadVariants(f"{place}: it must have one of `requires`, `static-properties` and `builtin`")
@@ -264,4 +269,6 @@ def _listed(names: Sequence[str] | Mapping[str, object]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    """For messages: printable, and not long."""
+    shown = text[:81] if text[:81].isprintable() else ascii(text[:81])[1:-1]
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"
