@@ -115,6 +115,21 @@ def loaded(project: Project) -> dict[str, str]:
     return {path.name: str(path.parent) for path in paths}
 
 
+def check_rocm(project: Project, shelf: Path, gpu: str) -> None:
+    """Lock, sync and call; all of ROCm is open from the environment, with a GPU in the target or without."""
+    locked(project, shelf, gpu)
+    assert project.installed() == {"probe": "1.0", "rocm-debian": "5.2.3.post8", "system-libs": "12"}
+    code = "import probe.core as c; print(*c.hip(), *c.sparse(), *c.smi())"
+    first, version, error, devices, *rest = project.inside("python", "-c", code).split()
+    assert (first, version) == ("0", "50221153")
+    assert (error, devices) == ("hipErrorNoDevice", "0") or int(devices) > 0
+    assert rest == ["0", "1", "0", "1"]
+    view = os.path.realpath(project.venv)
+    wanted = ("libamdhip64", "libhsa", "librocsparse", "librocm_smi", "libnuma", "libelf", "libdrm")
+    folders = {folder for name, folder in loaded(project).items() if name.startswith(wanted)}
+    assert folders == {f"{view}/lib"}
+
+
 def test_rocm_of_debian(project: Project) -> None:
     """HIP, HSA, rocSPARSE and ROCm SMI run from an environment, and what they need is the environment's."""
     shelf = project.root / "shelf"
@@ -130,17 +145,8 @@ def test_rocm_of_debian(project: Project) -> None:
     core = compile_library(project.base / "core.so", MODULE, *flags)
     files = {"probe/__init__.py": "", "probe/core.so": core.read_bytes()}
     project.wheel("probe", folder=shelf, files=files, tags=TAGS)
-    locked(project, shelf, 'gpu = ["gfx90a"]\nrocm = "5.2"\n')
-    assert project.installed() == {"probe": "1.0", "rocm-debian": "5.2.3.post8", "system-libs": "12"}
-    code = "import probe.core as c; print(*c.hip(), *c.sparse(), *c.smi())"
-    first, version, error, devices, *rest = project.inside("python", "-c", code).split()
-    assert (first, version) == ("0", "50221153")
-    assert (error, devices) == ("hipErrorNoDevice", "0") or int(devices) > 0
-    assert rest == ["0", "1", "0", "1"]
-    view = os.path.realpath(project.venv)
-    wanted = ("libamdhip64", "libhsa", "librocsparse", "librocm_smi", "libnuma", "libelf", "libdrm")
-    folders = {folder for name, folder in loaded(project).items() if name.startswith(wanted)}
-    assert folders == {f"{view}/lib"}
+    check_rocm(project, shelf, 'gpu = ["gfx90a"]\nrocm = "5.2"\n')
+    check_rocm(project, shelf, "")
 
 
 def test_openblas_of_debian(project: Project) -> None:
