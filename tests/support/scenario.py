@@ -5,6 +5,7 @@ first, with the versions chosen for earlier targets preferred in later ones, fro
 
 Keys of a file: `description`; `manifest`, the text of a pyproject.toml; `[packages.NAME."VERSION"]` with `requires`,
 `extras`, `wheels` (tags, with a build tag in front if wanted), `sdist`, `requires-python`,
+`default-extra` (Default-Extra), `default-extras` (its publisher's, by selector),
 `metadata-requires-python` (not told by the index), `yanked` (the reason), `uploaded` ("" for unknown), and `device`,
 the architectures that its one library has code for (`3*sm_75`: in three containers of its own; `compute_90@8.7`: with
 the version of PTX; `gfx90a:xnack+`) with `needed`, the sonames that it needs, or `libraries`, several of them by path,
@@ -23,6 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from gpuenv.index.metadata import parse_metadata
 from gpuenv.manifest.decode import decode
@@ -89,7 +92,10 @@ class World:
 def _metadata(name: str, version: str, told: Mapping[str, Any]) -> Metadata:
     python = told.get("metadata-requires-python", told.get("requires-python"))
     text = metadata_text(name, version, told.get("requires", ()), told.get("extras", ()), python)
-    return parse_metadata(text.encode())
+    defaults = "".join(f"Default-Extra: {extra}\n" for extra in told.get("default-extra", ()))
+    metadata = parse_metadata(f"{defaults}{text}".encode())
+    by = tuple((selector, tuple(extras)) for selector, extras in told.get("default-extras", {}).items())
+    return msgspec.structs.replace(metadata, default_extras_by=by) if by else metadata
 
 
 def _facts(told: Mapping[str, Any]) -> NativeFacts:

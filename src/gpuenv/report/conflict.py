@@ -359,7 +359,7 @@ _HINTS = {
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
 _INSTEAD = re.compile(r" \(instead of (\S+), as tool\.gpuenv\.alternatives says\)$")
-_EXTRA = re.compile(r" asks for on (\S+) \(.*\); it has (?!no extras)?([a-z0-9-]*)")
+_EXTRA = re.compile(r" asks for on (\S+) \(.*\); it has (?:no extras$|([a-z0-9-]+))")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
 _SYMBOL_VERSION = re.compile(r"needs ([A-Z]+)_([0-9.]+) of ")
 # Where a maker's installer puts the libraries.

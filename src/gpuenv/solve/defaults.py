@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from gpuenv.model.distribution import Metadata, WheelFile
-from gpuenv.model.selectors import Chosen, Machine, Miss, Selectors, machines, parse_selector, walk
+from gpuenv.model.selectors import Chosen, Machine, Miss, Selectors, machines, parse_selector, siblings, walk
 from gpuenv.model.target import Target
 
 __all__ = ["DefaultChoice", "Defaults", "has_defaults"]
@@ -97,8 +97,10 @@ def _left(
 
 
 def _refusal(machine: Machine, miss: Miss, extras: Sequence[str]) -> str:
-    """Which rule asks for what, and what there is, nearest first."""
+    """Which rule asks for what, and what there is: nearest first, but what the rule names on other machines last."""
+    others = siblings(miss.rules[0].template, extras)
     near = get_close_matches(miss.rules[0].extra, extras, len(extras) or 1, 0.0)
+    near.sort(key=lambda extra: extra in others)
     more = f" and {len(near) - _SHOWN} more" if len(near) > _SHOWN else ""
     has = f"it has {', '.join(near[:_SHOWN])}{more}" if near else "it has no extras"
     return f"{_asked(miss, machine)}; {has}"

@@ -87,6 +87,8 @@ class _Telling:
         told = dict(self._refusals(key.name, failed))
         if not told:
             return None
+        if key.name == candidate.key.name:  # an extra of it
+            return told.get(candidate.text)
         version = max(told, key=parse_version)
         stated = {need.key.base for need in self._provider.seen_dependencies().get(candidate, ())}
         how = "" if key.base in stated else " indirectly"
