@@ -2,12 +2,17 @@
 
 import base64
 import hashlib
+import json
 import stat
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["make_wheel", "metadata_text"]
+__all__ = ["Properties", "make_variants", "make_wheel", "metadata_text", "variants_document"]
+
+# namespace -> feature -> values
+Properties = Mapping[str, Mapping[str, Sequence[str]]]
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
@@ -43,12 +48,15 @@ def make_wheel(
     executable: Sequence[str] = (),
     stored: bool = False,
     links: Mapping[str, str] | None = None,
+    label: str | None = None,
+    variant: Properties | None = None,
 ) -> Path:
     """Write a wheel into `folder` and return its path.
 
     files: archive path to content; by default one module that knows its version. entry_points: console scripts.
     executable: files that get the executable bit. metadata: replaces the METADATA text. stored: no compression.
-    links: archive path to target, of entries that are symbolic links; RECORD does not list them.
+    links: archive path to target, of entries that are symbolic links; RECORD does not list them. label: in the name of
+    a wheel variant. variant: what its `variant.json` says that the label stands for; None: it has no such file.
     """
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
@@ -61,9 +69,11 @@ def make_wheel(
     if entry_points:
         scripts = "".join(f"{script} = {target}\n" for script, target in entry_points.items())
         members[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
+    if variant is not None:
+        members[f"{info}/variant.json"] = variants_document({label or "": variant})
     members[f"{info}/RECORD"] = _record(members, info).encode()
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / (f"{stem}-{build}-{tags}.whl" if build else f"{stem}-{tags}.whl")
+    wheel = folder / ("-".join([stem, *([build] if build else []), tags, *([label] if label else [])]) + ".whl")
     with zipfile.ZipFile(wheel, "w") as archive:
         for path, data in members.items():
             member = zipfile.ZipInfo(path, _LONG_AGO)
@@ -76,6 +86,26 @@ def make_wheel(
             member.create_system, member.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
             archive.writestr(member, target)
     return wheel
+
+
+def make_variants(folder: Path, name: str, version: str, labels: Mapping[str, Properties], **more: Any) -> Path:
+    """Write what an index says of the variants of one version, `NAME-VERSION-variants.json`, and return its path."""
+    path = folder / f"{name.replace('-', '_')}-{version}-variants.json"
+    path.write_bytes(variants_document(labels, **more))
+    return path
+
+
+def variants_document(labels: Mapping[str, Properties], *, providers: Mapping[str, Any] | None = None) -> bytes:
+    """What labels stand for (PEP 825, 850). providers: by namespace, for those that no plugin is named for."""
+    used = {namespace: None for properties in labels.values() for namespace in properties}
+    namespaces = sorted({*used, *(providers or {"nvidia": {}, "amd": {}})}, key=lambda name: (name != "nvidia", name))
+    document = {
+        "$schema": "https://variants-schema.wheelnext.dev/peps/850/v0.2.0.json",
+        "default-priorities": {"namespace": namespaces},
+        "providers": {name: (providers or {}).get(name, {"requires": [f"{name}-provider"]}) for name in namespaces},
+        "variants": labels,
+    }
+    return json.dumps(document).encode()
 
 
 def _module(name: str, version: str) -> dict[str, bytes | str]:

@@ -2,20 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, get_args
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock.encode import VERSION
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
+from gpuenv.model.filename import BUNDLE, FileName, split_filename
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
-from gpuenv.model.version import BUNDLE, normal_name, parse_version, stem_of
+from gpuenv.model.version import normal_name, parse_version
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["decode", "salvage"]
 
 _AGAIN = "run `gpuenv lock` to make it anew"
 _SHA256 = re.compile("[0-9a-f]{64}")
+_PROPERTY = re.compile("[a-z0-9_]+ :: [a-z0-9_]+ :: [a-z0-9_.]+")
 _MARKERS = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 _WHEEL = re.compile(r'"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[^"/]*\.whl(?:\.tar\.zst)?(?:#[0-9a-f]+)?"')
 
@@ -87,8 +91,8 @@ def _index(table: Mapping[str, Any]) -> LockedIndex:
 
 def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str]) -> LockedArtifact:
     filename = identity.partition("#")[0]
-    parts = filename.split("-")
-    if len(parts) not in (5, 6) or stem_of(filename) is None or "/" in filename:
+    name = split_filename(filename)
+    if name is None:
         raise ValueError(f"{identity!r} is not the name of a wheel")
     sha256, origin = _text(table["sha256"]), _text_or_none(table, "origin")
     if not _SHA256.fullmatch(sha256):
@@ -102,15 +106,28 @@ def _artifact(identity: str, table: Mapping[str, Any], bases: Mapping[str, str])
         raise ValueError(f"the facts of {filename} are {facts!r}")
     return LockedArtifact(
         filename,
-        normal_name(parts[0]),
-        str(parse_version(parts[1])),
+        normal_name(name.name),
+        str(parse_version(name.version)),
         index,
         url,
         sha256,
         _size(table["size"], filename),
         facts,
         origin,
+        _variant(table.get("variant"), name),
     )
+
+
+def _variant(said: object, name: FileName) -> WheelVariant | None:
+    """What a wheel with a label must say it is; nothing else has one."""
+    if said is None and not name.label:
+        return None
+    table = _table(said)
+    label, properties = _text(table["label"]), _texts(table["properties"])
+    ordered = all(one < other for one, other in pairwise(properties))
+    if not name.label or label != name.label or not ordered or not all(map(_PROPERTY.fullmatch, properties)):
+        raise ValueError(f"{name.name} {name.version} is no such variant: {said!r}")
+    return WheelVariant(label, properties)
 
 
 def _size(value: object, filename: str) -> int:
@@ -153,6 +170,7 @@ def _facts(name: str, table: Mapping[str, Any]) -> Target:
         gpu_code=code,
         ptx=_flag(table.get("ptx", True)),
         host_libraries=_texts(table.get("host-libraries", [])),
+        properties=_texts(table.get("properties", [])),
     )
 
 

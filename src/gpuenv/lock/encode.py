@@ -72,6 +72,8 @@ def _artifacts(lock: Lock, bases: Mapping[str, str]) -> Iterator[str]:
             line["facts"] = artifact.facts
         if artifact.origin:
             line["origin"] = artifact.origin
+        if artifact.variant:
+            line["variant"] = {"label": artifact.variant.label, "properties": list(artifact.variant.properties)}
         yield f"{quote(identity)} = {inline(line)}"
 
 

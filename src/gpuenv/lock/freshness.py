@@ -30,6 +30,7 @@ def inputs_of(manifest: Manifest) -> dict[str, object]:
         "exclude-newer": manifest.exclude_newer or "",
         "default-extras": _by_selector(manifest.default_extras, list),
         "alternatives": _by_selector(manifest.alternatives, str),
+        "optional-variants": list(manifest.optional_variants),
         "indexes": [_index(index) for index in manifest.indexes],
         "sources": [_source(source) for source in sorted(manifest.sources, key=repr)],
         **_rules(manifest.rules),

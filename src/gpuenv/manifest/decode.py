@@ -1,5 +1,6 @@
 """pyproject.toml -> Manifest. Strict: what gpuenv does not know under [tool.gpuenv] is an error, never ignored."""
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS_KEYS", "decode"]
 
+_NAMESPACE = re.compile("[a-z0-9_]+")
+
 SETTINGS_KEYS = (
     "targets", "index", "sources", "constraints", "overrides", "exclude-newer", "default-groups", "python",
-    *RULE_KEYS, "development-links", "pack", "default-extras", "alternatives",
+    *RULE_KEYS, "development-links", "pack", "default-extras", "alternatives", "variants",
 )  # fmt: skip
 
 
@@ -64,6 +67,7 @@ def decode(text: str, path_label: str = "pyproject.toml") -> Manifest:
         pack=_pack(fields["pack"]) if "pack" in fields else None,
         default_extras=decode_default_extras(fields["default-extras"]) if "default-extras" in fields else {},
         alternatives=decode_alternatives(fields["alternatives"], targets) if "alternatives" in fields else {},
+        optional_variants=_optional_variants(fields["variants"]) if "variants" in fields else (),
     )
 
 
@@ -71,6 +75,18 @@ def _pack(node: Node) -> "PackSettings":
     from gpuenv.manifest.pack import decode_pack  # publishers alone have the table
 
     return decode_pack(node)
+
+
+def _optional_variants(node: Node) -> tuple[str, ...]:
+    """The namespaces of `optional` in `[tool.gpuenv.variants]`, sorted (PEP 825, 850)."""
+    fields = node.fields("optional")
+    items = fields["optional"].items() if "optional" in fields else []
+    for item in items:
+        if not _NAMESPACE.fullmatch(item.text()):
+            raise item.error(
+                "is not the namespace of a wheel variant's properties", hints=['optional = ["blas_lapack"]']
+            )
+    return tuple(sorted({item.text() for item in items}))
 
 
 def _table(parent: Node, key: str) -> Node:

@@ -5,8 +5,9 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from gpuenv.manifest.node import Node
+from gpuenv.model.filename import split_filename
 from gpuenv.model.manifest import DEFAULT_INDEX, Index, Source
-from gpuenv.model.version import normal_name, stem_of
+from gpuenv.model.version import normal_name
 
 __all__ = ["INDEX_KEYS", "decode_indexes", "decode_patterns", "decode_sources"]
 
@@ -142,8 +143,10 @@ def _source(package: str, item: Node, indexes: list[str], targets: Collection[st
 def _is_wheel_of(package: str, location: str, node: Node) -> None:
     path = urlsplit(location).path if "://" in location else location
     filename = path.rpartition("/")[2]
-    parts = filename.split("-")
-    if stem_of(filename) is None or len(parts) not in (5, 6):
-        raise node.error(f"`{filename}` is not the file name of a wheel", hints=[f"{package}-1.0-py3-none-any.whl"])
-    if normal_name(parts[0]) != package:
-        raise node.error(f"is a wheel of `{normal_name(parts[0])}`, not of `{package}`")
+    name = split_filename(filename)
+    if name is None:
+        raise node.error(
+            f"`{filename}` is not the file name of a wheel or bundle", hints=[f"{package}-1.0-py3-none-any.whl"]
+        )
+    if normal_name(name.name) != package:
+        raise node.error(f"is of `{normal_name(name.name)}`, not of `{package}`")

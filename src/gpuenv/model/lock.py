@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.target import Target
 from gpuenv.model.version import stem_of
@@ -18,7 +19,8 @@ class LockedArtifact:
     index: the name of an index, None for a direct URL. url: absolute, without credentials; for a folder, the path
     of the file relative to the folder. sha256: lower-case hex, always there. size: bytes. facts: how the native facts
     that the lock relies on were learnt, None where it relies on none. origin: the sha256 of the wheel that a bundle
-    says it was and whose files it installs, as it said when it was locked; None where it names none.
+    says it was and whose files it installs, as it said when it was locked; None where it names none. variant: what the
+    wheel must say it is; None for one that is no variant.
     """
 
     filename: str
@@ -30,6 +32,7 @@ class LockedArtifact:
     size: int
     facts: Learnt | None = None
     origin: str | None = None
+    variant: WheelVariant | None = None
 
     @property
     def wheel(self) -> "LockedArtifact | None":

@@ -65,6 +65,7 @@ class Manifest:
     pack: what `gpuenv pack` makes of the project; no lock asks.
     default_extras: extras that bare requirements take, or templates for some, by distribution and selector.
     alternatives: distributions that stand for others, by the name that is required and selector.
+    optional_variants: namespaces of wheel variants whose optional providers are used.
     """
 
     name: str
@@ -87,3 +88,4 @@ class Manifest:
     pack: "PackSettings | None" = None
     default_extras: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     alternatives: Mapping[str, Mapping[str, Requirement]] = field(default_factory=dict)
+    optional_variants: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from gpuenv.lock import inputs_of
 from gpuenv.model.answer import Pin, Solution
+from gpuenv.model.filename import version_of
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.manifest import Index
 from gpuenv.workflow.project import Project
@@ -84,9 +85,9 @@ def _artifact(project: Project, routes: Routes, pin: Pin, urls: Mapping[str, str
     elif routes.by_name[pin.index].folder:
         folder = project.root / routes.by_name[pin.index].location
         url = Path(os.path.relpath(_path_of(url), folder.resolve())).as_posix()
-    version = wheel.filename.split("-")[1]
-    sha256, size = wheel.sha256 or "", wheel.size or 0
-    return LockedArtifact(wheel.filename, pin.name, version, pin.index, url, sha256, size, pin.facts, pin.origin)
+    name, version, sha256, size = pin.name, version_of(wheel.filename), wheel.sha256 or "", wheel.size or 0
+    told = pin.facts, pin.origin, pin.variant
+    return LockedArtifact(wheel.filename, name, version, pin.index, url, sha256, size, *told)
 
 
 def _as_written(project: Project, url: str, written: str | None) -> str:

@@ -120,6 +120,10 @@ def built(
             _fetch(project, store, lock, plan, reader)
             wanted = replace(wanted, artifacts=as_stored(wanted.artifacts, store))
     objects = {name: _object(store, artifact) for name, artifact in wanted.artifacts.items()}
+    if any(artifact.variant for artifact in wanted.artifacts.values()):
+        from gpuenv.workflow.variants import refuse_false_variants  # few environments have any
+
+        refuse_false_variants(store, wanted.artifacts, objects)
     checked = _checked(project, store, wanted, objects, reader) if reader else _Checked()
     checked = checked._replace(libraries=_libraries(project, store, wanted, objects, checked.facts))
     found = (*_slips(objects.values()), *checked.warnings)

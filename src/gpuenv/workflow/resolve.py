@@ -93,6 +93,7 @@ def _task(
         provides=tuple(i.name for i in manifest.indexes if not i.targets or target.name in i.targets),
         default_extras=manifest.default_extras,
         alternatives=alternatives_on(manifest.alternatives, target),
+        optional_variants=manifest.optional_variants,
     )
 
 

@@ -1,0 +1,55 @@
+"""Are the wheel variants of an environment what its lock says they are? Their own `variant.json` tells (PEP 825)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gpuenv.errors import IntegrityError
+from gpuenv.model.lock import LockedArtifact
+from gpuenv.model.stored import StoredObject
+from gpuenv.model.variants import LIMIT, BadVariants, parse_variants
+from gpuenv.store.store import Store
+
+__all__ = ["refuse_false_variants"]
+
+
+def refuse_false_variants(
+    store: Store, artifacts: Mapping[str, LockedArtifact], objects: Mapping[str, StoredObject]
+) -> None:
+    """Raise IntegrityError for the first wheel whose label or properties are not those it was locked for.
+
+    artifacts, objects: by package. Wheels that are no variants are not looked at.
+    """
+    for name, artifact in sorted(artifacts.items()):
+        if artifact.variant is None:
+            continue
+        stored = objects[name]
+        lie = _lie(artifact, store.path(stored) / "site-packages" / stored.dist_info / "variant.json")
+        if lie:
+            raise IntegrityError(
+                f"{artifact.filename} is not the variant that it was locked for",
+                causes=lie,
+                hints=["report this file to who published it: its index and the wheel do not agree"],
+            )
+
+
+def _lie(artifact: LockedArtifact, path: Path) -> list[str]:
+    """What a wheel says of itself, and what its lock says, where they differ; empty where they agree."""
+    variant = artifact.variant
+    if variant is None:
+        return []
+    try:
+        with path.open("rb") as file:
+            said = parse_variants(file.read(LIMIT + 1), variant.label)
+    except FileNotFoundError:
+        return ["it has no variant.json"]
+    except OSError as error:
+        return [f"its variant.json cannot be read: {error.strerror}"]
+    except BadVariants as error:
+        return [f"its variant.json cannot be used: {error}"]
+    found = tuple(map(str, said.labels[variant.label]))
+    if found == variant.properties:
+        return []
+    return [
+        f"the wheel says {variant.label} is {', '.join(found) or 'without properties'}",
+        f"the lock says {variant.label} is {', '.join(variant.properties) or 'without properties'}",
+    ]
