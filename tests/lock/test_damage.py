@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock import decode, encode, salvage
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
@@ -14,6 +15,7 @@ from gpuenv.toml.write import Value, inline
 ALPHA = "alpha-1.0-py3-none-any.whl"
 BETA = "beta-2.0-1-py3-none-any.whl"
 GAMMA = "gamma-3.0-py3-none-any.whl.tar.zst"
+DELTA = "delta-4.0-py3-none-any-cu13.whl"
 
 
 def whole() -> str:
@@ -23,6 +25,9 @@ def whole() -> str:
         BETA: LockedArtifact(BETA, "beta", "2.0", None, f"https://direct.example/{BETA}", "b" * 64, 20, "read"),
         GAMMA: LockedArtifact(GAMMA, "gamma", "3.0", None, f"https://direct.example/{GAMMA}", "f" * 64, 30),
     }
+    variant = WheelVariant("cu13", ("nvidia :: sm_arch :: 80_real", "nvidia :: sm_arch :: 90_real"))
+    where = f"https://direct.example/{DELTA}", "e" * 64, 40
+    artifacts[DELTA] = LockedArtifact(DELTA, "delta", "4.0", None, *where, variant=variant)
     packages = {
         "alpha": LockedPackage(
             "alpha",
@@ -91,6 +96,13 @@ DAMAGES = [
     ('gpu = ["sm_90"]', 'gpu = "sm_90"', "'sm_90' is not an array"),
     ('requires = ["beta"]', 'requires = "beta"', "'beta' is not an array"),
     ("[inputs]", "inputs = 3\n[other]", "3 is not a table"),
+    (', variant = { label = "cu13", properties', ', other = { label = "cu13", properties', "None is not a table"),
+    ('{ label = "cu13"', '{ label = "cu12"', "delta 4.0 is no such variant"),
+    ('{ label = "cu13", ', "{ ", "label is missing"),
+    ("sm_arch :: 80_real", "sm_arch :: 99_real", "delta 4.0 is no such variant"),
+    ("nvidia :: sm_arch :: 80_real", "nvidia sm_arch", "delta 4.0 is no such variant"),
+    (f'"{DELTA}" =', '"delta-4.0-py3-none-any.whl" =', "delta 4.0 is no such variant"),
+    (f'"{DELTA}" =', '"delta-4.0-py3-none-any-CU.whl" =', "is not the name of a wheel"),
 ]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuenv.lock import decode, encode, salvage
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import PLATFORMS, Target
@@ -28,6 +29,13 @@ sonames = st.one_of(st.sampled_from(["libfoo.so.3", "libstdc++.so.6", "libcublas
 demands = st.dictionaries(
     sonames, st.tuples(texts, st.lists(st.sampled_from(["V_1", "V_1.2"]), max_size=2).map(tuple)), max_size=2
 ).map(lambda found: tuple(HostDemand(soname, *found[soname]) for soname in sorted(found)))
+
+properties = st.from_regex(r"[a-z0-9_]{1,4} :: [a-z0-9_]{1,4} :: [a-z0-9_.]{1,4}", fullmatch=True)
+variants = st.builds(
+    WheelVariant,
+    st.from_regex(r"[a-z0-9_.]{1,6}", fullmatch=True),
+    st.sets(properties, max_size=3).map(lambda found: tuple(sorted(found))),
+)
 
 
 @st.composite
@@ -67,6 +75,7 @@ def targets(draw: st.DrawFn, artifacts: Mapping[str, LockedArtifact]) -> LockedT
         gpu_code=draw(st.sampled_from(["allow", "forbid"])),
         ptx=draw(st.booleans()),
         host_libraries=draw(st.sampled_from([(), ("/opt/rocm/lib", "libnccl.so.*")])),
+        properties=draw(st.sampled_from([(), ("tpu :: present :: false", "x86_64 :: adx :: on")])),
     )
     roots = draw(st.dictionaries(names.map("group:{}".format), keys, max_size=2))
     return LockedTarget(target, roots, packages, draw(libraries), draw(demands))
@@ -86,7 +95,9 @@ def locks(draw: st.DrawFn) -> Lock:
         st.lists(st.tuples(names, versions, st.sampled_from(list(places)), digests), max_size=6)
     ):
         origin = draw(st.none() | digests)
-        filename = f"{name.replace('-', '_')}-{version}-py3-none-any.whl{'.tar.zst' if origin else ''}"
+        variant = draw(st.none() | variants)
+        tags = f"py3-none-any-{variant.label}" if variant else "py3-none-any"
+        filename = f"{name.replace('-', '_')}-{version}-{tags}.whl{'.tar.zst' if origin else ''}"
         artifact = LockedArtifact(
             filename,
             name,
@@ -97,6 +108,7 @@ def locks(draw: st.DrawFn) -> Lock:
             draw(st.integers(0, 1 << 40)),
             draw(st.sampled_from([None, "read", "published"])),
             origin,
+            variant,
         )
         artifacts[f"{filename}#{sha256[:8]}" if draw(st.booleans()) else filename] = artifact
     used = sorted({artifact.index for artifact in artifacts.values() if artifact.index})
