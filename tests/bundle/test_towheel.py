@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink, open_bundle
+from gpuenv.archive.wheel import open_wheel
 from gpuenv.bundle.repack import bundle_name, repack
 from gpuenv.bundle.towheel import LinksAs, copies, to_wheel, wheel_name
 from gpuenv.errors import ArchiveError
@@ -236,3 +237,17 @@ def test_copies_are_what_the_system_finds(leading: dict[str, str]) -> None:
                 copies(PLACES[:4], links)
             return
     assert copies(PLACES[:4], links) == {path: file for path, file in wanted.items() if path not in PLACES[:4]}
+
+
+def test_a_wheel_of_files_that_zip_has_no_fields_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files beyond the sizes of plain ZIP (4 GiB, here 64 KiB) get those of ZIP64; this and other readers read them."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 64 << 10)
+    noise = hashlib.shake_128(b"noise").digest(300_000)
+    files = {"demo/large.bin": noise, "demo/small": b"x", f"{INFO}/RECORD": b""}
+    path = back(bundle_of(tmp_path, files, ()), tmp_path / "back")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.getinfo("demo/large.bin").extract_version == zipfile.ZIP64_VERSION
+        assert archive.read("demo/large.bin") == noise
+    with open_wheel(path) as opened:
+        large = next(member for member in opened.members if member.name == "demo/large.bin")
+        assert b"".join(opened.chunks(large)) == noise
