@@ -546,3 +546,21 @@ def test_same_plan_same_bytes() -> None:
         write_pack(out.write, plan)
         made.add(out.getvalue())
     assert len(made) == 1
+
+
+def test_kernels_for_several_processors_have_rows_of_their_own() -> None:
+    """A machine's own kernels go before those of a generic target; for NVIDIA nothing is chosen by itself."""
+    files = packed(lib__libfoo_so=library("libfoo.so"), a=b"x", b=b"y")
+    runtime = Part("", None, ("lib/libfoo.so",), ())
+
+    def chosen(*arches: str) -> object:
+        devices = [Part(f"device-{arch}", arch, (name,), ()) for arch, name in zip(arches, "ab", strict=False)]
+        return plans(FOO, [runtime, *devices], files, facts_of(), [])[0].amendment.extras
+
+    assert chosen("gfx942", "gfx90a") == (("amd", ("device-{gfx}",)),)
+    assert chosen("gfx942", "gfx9-4-generic") == (
+        ("amd", ("device-{gfx}",)),
+        ("gfx9-4-generic", ("device-gfx9-4-generic",)),
+        ("gfx942", ("device-gfx942",)),
+    )
+    assert chosen("sm_90") is chosen() is None

@@ -13,7 +13,9 @@ import pytest
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.tree import open_tree
 from gpuenv.binaries.artifact import read_artifact
+from gpuenv.model.default_extras import parse
 from gpuenv.model.facts import decode_facts
+from gpuenv.model.variants import parse_variants
 from tests.support.binaries import bundle as offload
 from tests.support.binaries import library
 from tests.support.compiled import HEADERS, compile_library, needs_compiler, needs_headers
@@ -148,6 +150,36 @@ def test_split_makes_a_bundle_for_each_gpu(project: Project) -> None:
     }
     assert found[0]["extras"] == ["devel", "device-all", "device-gfx90a", "device-gfx942"]
     assert [one["requires"] for one in found[1:]] == [["foo-libs==1.4"]] * 3
+    assert [one["default_extras"] for one in found] == [{"amd": ["device-{gfx}"]}, {}, {}, {}]
+
+
+def test_variants_and_default_extras_of_a_tree(project: Project) -> None:
+    """The table says them, a flag goes before it; they are those of what runs, whatever other parts there are."""
+    foo(project.root / "stage")
+    make_tree(project.root / "stage", {f"{LIB}/foo/K_gfx942.co": offload("gfx942")})
+    table = '[tool.gpuenv.pack]\ntree = "stage"\nname = "foo-libs"\nversion = "1.4"\nsplit = true\n'
+    variant = 'variant = { label = "rocm7", properties = ["npu :: kind :: a1"], providers = { npu = "npu-kinds" } }\n'
+    project.write(more=f'{table}{variant}default-extras = {{ any = ["device-all"], gfx942 = [] }}\n')
+    found = project.run("pack", "--json").json["bundles"]
+    assert [one["variant"] for one in found] == ["rocm7", None, None]
+    assert found[0]["default_extras"] == {"any": ["device-all"], "gfx942": []}
+    name = STEM.replace(".whl.tar.zst", "-rocm7.whl.tar.zst")
+    assert [one["filename"] for one in found if one["variant"]] == [name]
+    with open_bundle(project.root / name) as bundle:
+        files = {one.name.partition("/")[2]: one for one in bundle.members if ".dist-info/" in one.name}
+        assert parse_variants(bundle.read(files["variant.json"]), "rocm7").namespaces == ("npu",)
+        assert parse(bundle.read(files["default-extras.json"])) == (("any", ("device-all",)), ("gfx942", ()))
+        assert b"Keywords: gpuenv-default-extras\n" in bundle.read(files["METADATA"])
+        record = bundle.read(files["RECORD"]).decode()
+        assert all(f".dist-info/{name}," in record for name in ("variant.json", "default-extras.json", "METADATA"))
+    other = project.run("pack", "--dry-run", "--json", "--variant", "amd :: gfx_arch :: gfx942").json["bundles"]
+    assert len(other[0]["variant"]) == 8
+    table = project.root / "extras.json"
+    table.write_text('{"version": 1, "default-extras": {"amd": ["wrong"]}}')
+    assert (
+        "is no extra of it: it has devel, device-all, device-gfx942"
+        in project.run("pack", "--default-extras", table, rc=2).err
+    )
 
 
 def test_parts_are_there_together_or_not_at_all(project: Project) -> None:
@@ -191,6 +223,13 @@ def test_settings_of_a_publisher(project: Project) -> None:
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
+        ('variant = { lable = "x" }', "tool.gpuenv.pack.variant.lable: unknown key", "did you mean `label`?"),
+        ('variant = { label = "X" }', "tool.gpuenv.pack.variant.label: `X` is not a label", "for example `rocm7`"),
+        (
+            'default-extras = { amd = ["a b"] }',
+            'tool.gpuenv.pack.default-extras: "a b", for `amd`, is no extra, such as `device-{gfx}`',
+            None,
+        ),
         ('nmae = "foo"', "tool.gpuenv.pack.nmae: unknown key", "did you mean `name`?"),
         ('split = "yes"', "tool.gpuenv.pack.split: must be true or false, not a string", None),
         ('prefix = "opt"', "tool.gpuenv.pack.prefix: `opt` is not an absolute path", "for example `/opt/rocm`"),

@@ -10,16 +10,18 @@ With parts: NAME for what runs, NAME-devel for what compilers need, NAME-device-
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import NamedTuple
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
+from gpuenv.bundle.amend import NOTHING, Amendment, amended, check_extras, with_label
 from gpuenv.bundle.split import DEVEL, RUNTIME, Part
 from gpuenv.bundle.tree import FoundLink
 from gpuenv.errors import ArchiveError, UsageError
+from gpuenv.model.default_extras import DefaultExtras, checked
 from gpuenv.model.facts import Damage, NativeFacts, Symlink, encode_facts, moved, natural
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.requirement import Requirement
@@ -52,7 +54,10 @@ class PackedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """One bundle to write. links: paths in the environment. requires: lines. extras: requirements of each."""
+    """One bundle to write. links: paths in the environment. requires: lines. extras: requirements of each.
+
+    amendment: the variant that it is, and its default extras.
+    """
 
     identity: Identity
     files: tuple[PackedFile, ...]
@@ -60,11 +65,13 @@ class PackPlan:
     facts: NativeFacts
     requires: tuple[str, ...] = ()
     extras: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    amendment: Amendment = NOTHING
 
     @property
     def filename(self) -> str:
         """Its file name."""
-        return f"{_stem(self.identity)}-{self.identity.tag}{BUNDLE}"
+        name = f"{_stem(self.identity)}-{self.identity.tag}{BUNDLE}"
+        return with_label(name, self.amendment.label) if self.amendment.label else name
 
     @property
     def sonames(self) -> tuple[str, ...]:
@@ -117,10 +124,12 @@ def plans(
     files: Mapping[str, PackedFile],
     facts: NativeFacts,
     requires: Sequence[Requirement],
+    amendment: Amendment = NOTHING,
 ) -> tuple[PackPlan, ...]:
     """What to write. parts: of `split`, or one. files: by path in the environment. facts: below `root_of(identity)`.
 
-    requires: what the runtime needs from elsewhere. Raises UsageError where there are parts and nothing that runs.
+    requires: what the runtime needs from elsewhere. amendment: of the runtime; where it does not speak of default
+    extras, those are the kernels of an AMD GPU. Raises UsageError where there are parts and nothing that runs.
     """
     if parts[0].name != RUNTIME:
         hints = ["pack it without --split", "pack it together with the libraries that it belongs to"]
@@ -131,14 +140,28 @@ def plans(
     extras: list[tuple[str, tuple[str, ...]]] = [(part.name, (pins[part.name],)) for part in devices]
     extras += [(_DEVICES, tuple(pins[part.name] for part in devices))] if devices else []
     extras += [(part.name, (pins[part.name],)) for part in parts if part.name == DEVEL]
+    if amendment.extras is None and devices:
+        amendment = replace(amendment, extras=_chosen(devices))
+    check_extras(amendment.extras or (), [extra for extra, _ in extras])
     found = []
     for part in parts:
         own = identity._replace(name=f"{identity.name}-{part.name}" if part.name else identity.name)
         held = tuple(files[path] for path in part.files)
         lines = tuple(dict.fromkeys(map(str, requires))) if part.name == RUNTIME else (pin,)
         facts_of_it = _facts(facts, root, root_of(own), held, part.links)
-        found.append(PackPlan(own, held, part.links, facts_of_it, lines, () if part.name else tuple(sorted(extras))))
+        plan = PackPlan(own, held, part.links, facts_of_it, lines)
+        found.append(plan if part.name else replace(plan, extras=tuple(sorted(extras)), amendment=amendment))
     return tuple(found)
+
+
+def _chosen(devices: Sequence[Part]) -> DefaultExtras | None:
+    """The kernels of the machine's own GPU, where that is an AMD one: code for one of NVIDIA's serves later ones too.
+
+    Where some kernels are for several processors, each architecture that there are kernels for has a row.
+    """
+    arches = [part.arch for part in devices if part.arch and part.arch.startswith("gfx")]
+    rows = {arch: (f"device-{arch}",) for arch in arches if any("generic" in one for one in arches)}
+    return checked({**rows, "amd": ("device-{gfx}",)}) if arches else None
 
 
 def write_pack(write: Callable[[bytes], object], plan: PackPlan, *, best: bool = False) -> None:
@@ -148,6 +171,7 @@ def write_pack(write: Callable[[bytes], object], plan: PackPlan, *, best: bool =
     """
     root, dist_info = root_of(plan.identity), f"{_stem(plan.identity)}.dist-info"
     own = {f"{dist_info}/METADATA": _metadata(plan), f"{dist_info}/WHEEL": _wheel(plan.identity)}
+    own |= amended(plan.amendment, dist_info, own.get)
     rows = [_row(f"{root}{file.path}", file.sha256, file.size) for file in plan.files]
     rows += [_row(path, hashlib.sha256(data).digest(), len(data)) for path, data in own.items()]
     rows += [f"{_quoted(root + link.path)},," for link in plan.links]

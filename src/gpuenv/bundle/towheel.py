@@ -47,8 +47,8 @@ class _File(NamedTuple):
 
 
 def wheel_name(filename: str) -> str:
-    """The name of the wheel of a bundle."""
-    return f"{filename.removesuffix(BUNDLE)}.whl"
+    """The name of the wheel of a bundle; a wheel has its own."""
+    return f"{filename.removesuffix(BUNDLE)}.whl" if filename.endswith(BUNDLE) else filename
 
 
 def to_wheel(

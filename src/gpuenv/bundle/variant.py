@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
+from gpuenv.bundle.amend import Amendment
 from gpuenv.errors import ArchiveError, UsageError
+from gpuenv.model.default_extras import DefaultExtras
 from gpuenv.model.packing import VariantClaim
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
 from gpuenv.model.variants import (
@@ -22,7 +24,7 @@ from gpuenv.model.variants import (
     parse_variants,
 )
 
-__all__ = ["digest_label", "encode_variants", "merged", "variant_of"]
+__all__ = ["amendment_of", "digest_label", "encode_variants", "merged", "variant_of"]
 
 NULL = "null"  # the label of the variant without properties
 
@@ -37,6 +39,14 @@ _PROVIDERS = {
     "aarch64": ("aarch64-variant-provider", None),
     "tpu": ("tpu-variant-provider", "tpu_variant_provider.plugin:TpuVariantPlugin"),
 }
+
+
+def amendment_of(claim: VariantClaim | None, extras: DefaultExtras | None) -> Amendment:
+    """What a publisher adds, written out; raises UsageError as `variant_of` does."""
+    if claim is None:
+        return Amendment(extras=extras)
+    variants = variant_of(claim)
+    return Amendment(encode_variants(variants), next(iter(variants.labels)), extras)
 
 
 def variant_of(claim: VariantClaim) -> Variants:

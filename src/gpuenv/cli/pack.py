@@ -8,6 +8,7 @@ import typer
 
 from gpuenv.cli.common import Flags, IndexFlags, Session
 from gpuenv.cli.options import DryRun
+from gpuenv.cli.variant import AddedFlags
 from gpuenv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def pack(
         Path | None, typer.Argument(metavar="[TREE]", help="A prefix, or a folder with usr or opt in it.")
     ] = None,
     given: Annotated[dict[str, object], Flags(_settings)],
+    added: AddedFlags,
     dry_run: DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that hold something else.")] = False,
 ) -> None:
@@ -78,7 +80,9 @@ def pack(
 
     project = _project(session)
     said: PackSettings = settings_of(project) or PackSettings()
-    settings = replace(said, **given, **({"tree": str(tree)} if tree else {}))  # type: ignore[arg-type]
+    more = {key: value for key, value in added._asdict().items() if value is not None}
+    more |= {"tree": str(tree)} if tree else {}
+    settings = replace(said, **given, **more)  # type: ignore[arg-type]
     packing = work(project, settings, dry_run=dry_run, force=force)
     session.warn(pack_warnings(packing))
     session.answer(pack_document(packing))

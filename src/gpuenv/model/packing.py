@@ -55,6 +55,7 @@ class PackedBundle:
     """One bundle. files: path in the environment and in the tree. links: path and target. made: None where none was.
 
     sonames: of its libraries, sorted. requires: lines of its metadata. extras: that it provides. bytes: of its files.
+    label: of the variant that it is. default_extras: by environment.
     """
 
     filename: str
@@ -67,6 +68,8 @@ class PackedBundle:
     requires: tuple[str, ...]
     extras: tuple[str, ...]
     bytes: int
+    label: str = ""
+    default_extras: DefaultExtras = ()
     made: Made | None = None
 
 

@@ -18,6 +18,7 @@ def pack_lines(packing: Packing) -> str:
         lines += [_line(bundle), *_row("provides", bundle.sonames)]
         lines += _row("requires", [one for one in bundle.requires if bundle is packing.bundles[0]])
         lines += _row("extras", bundle.extras)
+        lines += _row("default extras", [f"{by}: {', '.join(names) or 'none'}" for by, names in bundle.default_extras])
     lines += _row("needs of the machine", [need.soname for need in packing.needs if need.requirement is None])
     lines += _row("made relative", packing.rewritten)
     return "\n".join(lines)
@@ -81,6 +82,8 @@ def _bundle(bundle: PackedBundle) -> dict[str, object]:
         "sonames": list(bundle.sonames),
         "requires": list(bundle.requires),
         "extras": list(bundle.extras),
+        "default_extras": {selector: list(names) for selector, names in bundle.default_extras},
+        "variant": bundle.label or None,
     }
 
 

@@ -18,6 +18,7 @@ from gpuenv.bundle.prefix import Relocator, pc_prefix
 from gpuenv.bundle.split import RUNTIME, Part, split
 from gpuenv.bundle.tag import check_tag, fitting_tag
 from gpuenv.bundle.tree import FoundFile, FoundTree, chunks_of, read_part, read_tree
+from gpuenv.bundle.variant import amendment_of
 from gpuenv.errors import UsageError
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.made import Made
@@ -92,7 +93,12 @@ def pack(project: Project, settings: PackSettings, *, dry_run: bool = False, for
         needs = _needs(project, settings, prepared.facts, arranged, identity)
         requires = (*settings.requires, *(need.requirement for need in needs if need.requirement))
         wanted = plans(
-            identity, _parts(arranged, prepared, settings, identity), prepared.files, prepared.facts, requires
+            identity,
+            _parts(arranged, prepared, settings, identity),
+            prepared.files,
+            prepared.facts,
+            requires,
+            amendment_of(settings.variant, settings.default_extras),
         )
         made = [] if dry_run else _write(project, wanted, folder, settings, force=force)
     return Packing(
@@ -324,5 +330,7 @@ def _told(plan: PackPlan, made: Made | None) -> PackedBundle:
         requires=plan.requires,
         extras=tuple(extra for extra, _ in plan.extras),
         bytes=_size(plan),
+        label=plan.amendment.label,
+        default_extras=plan.amendment.extras or (),
         made=made,
     )

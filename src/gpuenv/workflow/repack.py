@@ -12,6 +12,7 @@ from gpuenv.archive.wheel import open_wheel
 from gpuenv.bundle.amend import NOTHING, Amendment, with_label
 from gpuenv.bundle.repack import bundle_name, repack, rewheel
 from gpuenv.bundle.towheel import LinksAs, to_wheel, wheel_name
+from gpuenv.bundle.variant import amendment_of
 from gpuenv.errors import StoreError, UsageError
 from gpuenv.model.filename import split_filename
 from gpuenv.model.made import Made, State
@@ -54,21 +55,12 @@ def repack_files(files: Sequence[str], project: Project, settings: Settings) -> 
     Raises UsageError before anything is made, ArchiveError for a damaged file, Occupied where another file is in the
     way of a result.
     """
-    added = _added(settings)
+    added = amendment_of(settings.variant, settings.default_extras)
     for source, path in _pairs(files, settings, added):
         if settings.to == "bundle":
             yield _bundle(source, path, project, settings, added)
         else:
             yield _wheel(source, path, project, settings, added)
-
-
-def _added(settings: Settings) -> Amendment:
-    if settings.variant is None:
-        return Amendment(extras=settings.default_extras)
-    from gpuenv.bundle.variant import encode_variants, variant_of
-
-    variants = variant_of(settings.variant)
-    return Amendment(encode_variants(variants), next(iter(variants.labels)), settings.default_extras)
 
 
 def _pairs(files: Sequence[str], settings: Settings, added: Amendment) -> list[tuple[Path, Path]]:
