@@ -18,6 +18,8 @@ GpuenvError                 exit 2   something unexpected
 |   +-- InterpreterMissing  exit 1   no interpreter of the target's Python
 +-- Misbound                exit 1   programs of an environment would not load what the lock says
 +-- Occupied                exit 1   something that gpuenv did not make is in the way
++-- PluginError             exit 1   a variant provider does not tell what the machine supports
++-- Inexpressible           exit 1   another format has no words for what the lock has
 
 The exit code stands on the class, hints on the instance; `cli` is the only place that catches them.
 """
@@ -167,3 +169,17 @@ class Occupied(GpuenvError):
 
     exit_code = 1
     kind = "occupied"
+
+
+class PluginError(GpuenvError):
+    """A variant provider does not tell what the machine supports."""
+
+    exit_code = 1
+    kind = "plugin"
+
+
+class Inexpressible(GpuenvError):
+    """Another format has no words for what the lock has."""
+
+    exit_code = 1
+    kind = "inexpressible"

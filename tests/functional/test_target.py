@@ -64,6 +64,7 @@ def test_list_document(two: Project) -> None:
         "gpu_code": "allow",
         "ptx": True,
         "host_libraries": [],
+        "properties": [],
         "dependencies": ["alpha>=1"],
         "fits": False,
         "lacks": LACKS,
@@ -83,7 +84,8 @@ def test_list_agrees_with_sync(project: Project) -> None:
 
 def test_show(two: Project) -> None:
     """One target in full with what this machine lacks; without a name, the one that sync takes."""
-    assert two.run("target", "show", "h100", env=NONE).out.splitlines() == [
+    lines = two.run("target", "show", "h100", env=NONE).out.splitlines()
+    assert [line for line in lines if "::" not in line] == [
         "target        h100",
         f"platform      {PLATFORM}",
         "glibc         2.17",
@@ -94,6 +96,11 @@ def test_show(two: Project) -> None:
         f"this machine  {LACKS[0]}",
         f"              {LACKS[1]}",
     ]
+    assert (
+        "supports      nvidia :: cuda_version_lower_bound :: 13.0, 13, 12.20, 12.19, 12.18, 12.17, 12.16, … 11 (46)"
+        in lines
+    )
+    assert "              nvidia :: sm_arch :: 90_real, 90_virtual" in lines
     shown = two.run("target", "show", env=NONE).out
     assert shown.startswith("target        here\n")
     assert shown.endswith("this machine  fits\n")

@@ -1,21 +1,30 @@
 """Targets and machines in words and as documents."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gpuenv.model.machine import Device, Machine
 from gpuenv.model.target import Target
 
+if TYPE_CHECKING:
+    from gpuenv.model.properties import Told
+    from gpuenv.model.variants import Supported
+
 __all__ = [
     "machine_document",
     "machine_page",
+    "supports_document",
     "target_document",
     "target_line",
     "target_page",
     "targets_page",
+    "told_document",
+    "told_page",
     "unknown_gpus",
 ]
 
 _LABEL = 14
+_SHOWN = 8  # values of a feature, or features with the same values, that a line names
 _VENDORS = {"nvidia": "NVIDIA", "amd": "AMD"}
 
 
@@ -37,13 +46,20 @@ def target_line(target: Target) -> str:
     labels = {"glibc": "glibc ", "musl": "musl ", "macos": "macOS ", "python": "Python ", "cuda": "CUDA "}
     labels |= {"driver": "driver ", "rocm": "ROCm ", "cpu": "CPU ", "cpu-fallback": "CPU fallback "}
     labels |= {"gpu-code": "GPU code ", "ptx": "PTX ", "host-libraries": "host libraries "}
+    labels |= {"properties": "properties "}
     return ", ".join(f"{labels.get(key, '')}{value}" for key, value in _target_rows(target))
 
 
-def target_page(target: Target, dependencies: Sequence[str], lacks: Sequence[str]) -> str:
-    """All of one target by the keys of the manifest, and what this machine lacks for it."""
+def target_page(
+    target: Target, dependencies: Sequence[str], lacks: Sequence[str], supports: "Sequence[Supported]" = ()
+) -> str:
+    """All of one target by the keys of the manifest, and what this machine lacks for it.
+
+    supports: properties of wheel variants, as `supported_properties` has them.
+    """
     rows = [("target", target.name), *_target_rows(target)]
     rows += [("" if number else "requires", text) for number, text in enumerate(dependencies)]
+    rows += [("" if number else "supports", text) for number, text in enumerate(_supports(target, supports))]
     rows += [("" if number else "this machine", text) for number, text in enumerate(lacks or ["fits"])]
     return _table(rows)
 
@@ -69,11 +85,19 @@ def target_document(
         "gpu_code": target.gpu_code,
         "ptx": target.ptx,
         "host_libraries": list(target.host_libraries),
+        "properties": list(target.properties),
         "dependencies": list(dependencies),
         "fits": not lacks,
         "lacks": list(lacks),
         "taken": taken,
     }
+
+
+def supports_document(target: Target, supports: "Sequence[Supported]") -> list[dict[str, object]]:
+    """`supports` of `target show --json`: a record for each GPU of the target, one for a target without any."""
+    properties = [{namespace: dict(features) for namespace, features in machine} for machine in supports]
+    gpus = target.gpu or (None,)
+    return [{"gpu": gpu, "properties": found} for gpu, found in zip(gpus, properties, strict=True)]
 
 
 def machine_page(machine: Machine) -> str:
@@ -107,7 +131,21 @@ def unknown_gpus(machine: Machine) -> tuple[str, ...]:
     )
 
 
-def machine_document(machine: Machine, tables: Mapping[str, str]) -> dict[str, object]:
+def told_page(told: "Sequence[Told]") -> str:
+    """What each variant provider said of this machine."""
+    rows = []
+    for one in told:
+        said = _grouped(one.properties) or ["nothing that this machine supports"]
+        rows += [("" if number else f"{one.package} says", text) for number, text in enumerate(said)]
+    return _table(rows)
+
+
+def told_document(told: "Sequence[Told]") -> list[dict[str, object]]:
+    """`plugins` of `target detect --json`."""
+    return [{"package": one.package, "namespace": one.namespace, "properties": list(one.properties)} for one in told]
+
+
+def machine_document(machine: Machine, tables: Mapping[str, str], told: "Sequence[Told]" = ()) -> dict[str, object]:
     """The document of `target detect --json`. tables: name of a target that describes the machine -> its TOML."""
     return {
         "platform": machine.platform,
@@ -124,6 +162,7 @@ def machine_document(machine: Machine, tables: Mapping[str, str]) -> dict[str, o
         "amd_driver": machine.amd_driver,
         "rocm": machine.rocm,
         "learnt": dict(machine.learnt),
+        "plugins": told_document(told),
         "targets": [{"name": name, "toml": toml} for name, toml in tables.items()],
         "warnings": list(unknown_gpus(machine)),
     }
@@ -148,8 +187,37 @@ def _target_rows(target: Target) -> list[tuple[str, str]]:
         ("gpu-code", "forbidden" if target.gpu_code == "forbid" else None),
         ("ptx", None if target.ptx else "not used"),
         ("host-libraries", " ".join(target.host_libraries)),
+        ("properties", ", ".join(target.properties)),
     ]
     return [(key, value) for key, value in rows if value]
+
+
+def _supports(target: Target, supports: "Sequence[Supported]") -> list[str]:
+    """A line for each feature, or for features with the same values; with the GPU where not all support the same."""
+    lines: dict[str, list[str]] = {}
+    for gpu, machine in zip(target.gpu or ("",), supports, strict=False):
+        features = [(f"{namespace} :: {name}", values) for namespace, found in machine for name, values in found]
+        for line in _grouped(f"{feature} :: {value}" for feature, values in features for value in values):
+            lines.setdefault(line, []).append(gpu)
+    return [line if len(gpus) == len(supports) else f"{line} ({', '.join(gpus)})" for line, gpus in lines.items()]
+
+
+def _grouped(properties: Iterable[str]) -> list[str]:
+    """`nvidia :: sm_arch :: 90_real, 90_virtual`, and `x86_64 :: avx2, avx :: on`: features with the same values."""
+    features: dict[tuple[str, str], list[str]] = {}
+    for text in properties:
+        namespace, feature, value = text.split(" :: ")
+        features.setdefault((namespace, feature), []).append(value)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (namespace, feature), values in features.items():
+        alike.setdefault((namespace, tuple(values)), []).append(feature)
+    return [f"{space} :: {_few(names)} :: {_few(values)}" for (space, values), names in alike.items()]
+
+
+def _few(words: Sequence[str]) -> str:
+    if len(words) <= _SHOWN:
+        return ", ".join(words)
+    return f"{', '.join(words[: _SHOWN - 1])}, … {words[-1]} ({len(words)})"
 
 
 def _libcs(of: Machine) -> list[tuple[str, str]]:
