@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project
+from tests.support.project import Project, forking
 from tests.support.simple_server import SimpleServer
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name bytes by their length: packed bytes may hold the time, and every worker must collect the same names."""
     return f"{len(val)}B" if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands() -> Iterator[None]:
+    """The process that commands are forks of, one for all tests of a worker."""
+    with forking():
+        yield
 
 
 @pytest.fixture

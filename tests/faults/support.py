@@ -1,6 +1,5 @@
 """A world that can be put back as it was, commands that die at a named point in it, and what must be true after."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,12 +12,11 @@ from gpuenv.archive.staging import remove_tree
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.store.verify import check_object
 from gpuenv.view.switch import current
+from tests.support.forks import Forks
 from tests.support.project import Project
 from tests.support.simple_server import SimpleServer
 
 __all__ = ["Done", "World", "damaged"]
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Done(NamedTuple):
@@ -39,17 +37,16 @@ class World:
 
     def __init__(self, base: Path, server: SimpleServer, start: Callable[..., list[str]] | None = None) -> None:
         (base / "now").mkdir()
-        (base / "said").mkdir()
         self.base = base
         self.project = Project(base / "now", server)
         self.store = self.project.store
         self._begin = start or (lambda *command: [*command])
-        self._forks: subprocess.Popen[str] | None = None
+        self._forks: Forks | None = None
 
     def close(self) -> None:
         """End the process that forks, and make everything removable."""
         if self._forks is not None:
-            self._forks.communicate()
+            self._forks.close()
         remove_tree(self.base / "now")
 
     def run(
@@ -64,35 +61,22 @@ class World:
 
         clock: how many seconds later it believes it is.
         """
-        said = self.base / "said"
-        self._forks = self._forks or self._start()
+        self._forks = self._forks or Forks(self._begin(sys.executable, "-m", "tests.faults.server"))
+        log = self.base / "points"
+        log.write_bytes(b"")
         request = {
             "arguments": arguments,
             "cwd": str(self.project.root),
             "env": self.project.variables(env),
             "base": str(self.base / "now"),
-            "folder": str(said),
+            "points": str(log),
             "kill": kill,
-            "after": after,
+            "patience": after,
             "clock": clock,
         }
-        assert self._forks.stdin is not None
-        assert self._forks.stdout is not None
-        self._forks.stdin.write(json.dumps(request) + "\n")
-        self._forks.stdin.flush()
-        rc = json.loads(self._forks.stdout.readline())
-        texts = [(said / name).read_text("utf-8") for name in ("out", "err", "points")]
-        assert "Traceback" not in texts[1], texts[1]
-        return Done(rc, texts[0], texts[1], tuple(texts[2].splitlines()))
-
-    def _start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self._begin(sys.executable, "-m", "tests.faults.server"),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+        done = self._forks.run(request)
+        assert "Traceback" not in done.err, done.err
+        return Done(*done, tuple(log.read_text("utf-8").splitlines()))
 
     def save(self, name: str) -> None:
         """Keep the world as it is under a name."""

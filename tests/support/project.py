@@ -14,19 +14,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.forks import Forks
 from tests.support.simple_server import SimpleServer
 from tests.support.wheels import make_wheel
 
-__all__ = ["HERE", "PLATFORM", "PYTHON", "Project", "Result", "snapshot", "target"]
+__all__ = ["HERE", "PATIENCE", "PLATFORM", "PYTHON", "Project", "Result", "forking", "snapshot", "target"]
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
 PLATFORM = f"linux-{os.uname().machine}"
 PATIENCE = 120  # seconds after which a command hangs; no test waits that long on purpose
+# What gpuenv itself reads when it is called; other variables may be read by Python or a library when it starts.
+_LATE = ("CONDA_", "GPUENV_", "HOME", "LC_ALL", "NETRC", "PATH", "PIP_", "UV_", "VIRTUAL_ENV", "XDG_")
+_LOCALE = "C.UTF-8"
+_one_at_a_time = threading.Lock()
 
 
 def target(name: str, *more: str, python: str = PYTHON) -> str:
@@ -68,7 +76,7 @@ class Project:
         self.environment: dict[str, str] = {
             "PATH": str(self.programs),
             "HOME": str(self.home),
-            "LC_ALL": "C.UTF-8",
+            "LC_ALL": _LOCALE,
             "GPUENV_DEFAULT_INDEX": server.url,
             "PIP_CONFIG_FILE": os.devnull,
         }
@@ -147,9 +155,31 @@ class Project:
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
     ) -> Result:
-        """Run `gpuenv …` in the project's folder; it must end with this exit code (None: any), without a traceback."""
+        """`gpuenv …` in the project's folder; it must end with this exit code (None: any), without a traceback.
+
+        It is a fork of a process that has imported everything, unless it has to start like any other: where a
+        variable counts for Python itself, and where another thread runs one.
+        """
+        variables = self.variables(env)
+        late = all(name.startswith(_LATE) for name in variables) and variables.get("LC_ALL") == _LOCALE
+        if not late or not _one_at_a_time.acquire(blocking=False):
+            return self.call(*self.command(*arguments), rc=rc, env=env, cwd=cwd)
+        try:
+            request = {"arguments": [*map(str, arguments)], "cwd": str(cwd or self.root), "env": variables}
+            return _checked(Result(*_forks().run({**request, "patience": PATIENCE})), rc)
+        finally:
+            _one_at_a_time.release()
+
+    def call(
+        self,
+        *command: object,
+        rc: int | None = 0,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+    ) -> Result:
+        """Any command line in the project's folder and environment, as a process of its own; else as `run`."""
         done = subprocess.run(
-            self.command(*arguments),
+            [*map(str, command)],
             cwd=cwd or self.root,
             env=self.variables(env),
             stdin=subprocess.DEVNULL,
@@ -158,15 +188,15 @@ class Project:
             timeout=PATIENCE,
             check=False,
         )
-        assert rc is None or done.returncode == rc, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return Result(done.returncode, done.stdout, done.stderr)
+        return _checked(Result(done.returncode, done.stdout, done.stderr), rc)
 
-    def start(self, *arguments: object, env: Mapping[str, str | None] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, env: Mapping[str, str | None] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[str]:
         """Begin `gpuenv …` in a process group of its own."""
         return subprocess.Popen(
             self.command(*arguments),
-            cwd=self.root,
+            cwd=cwd or self.root,
             env=self.variables(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -196,6 +226,28 @@ class Project:
     def quiet_since(self, requests: int) -> bool:
         """Did nobody ask the index for anything after its first `requests` requests?"""
         return len(self.server.requests) == requests
+
+
+def _checked(result: Result, rc: int | None) -> Result:
+    assert rc is None or result.rc == rc, f"exit code {result.rc}\n{result.out}\n{result.err}"
+    assert "Traceback" not in result.err, result.err
+    return result
+
+
+@cache
+def _forks() -> Forks:
+    return Forks([sys.executable, "-W", "error", "-m", "tests.support.forks"], {"LC_ALL": _LOCALE})
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """While tests run: the process that `Project.run` forks, started when it is first asked, ends with this."""
+    try:
+        yield
+    finally:
+        if _forks.cache_info().currsize:
+            _forks().close()
+            _forks.cache_clear()
 
 
 def snapshot(folder: Path) -> dict[str, str]:
