@@ -34,16 +34,7 @@ def test_syncs_and_gc_on_one_empty_store(project: Project) -> None:
         roots.append(root)
     wheels_before = Counter(path for path in project.server.paths if path.endswith(".whl"))
     assert not wheels_before
-    running = [
-        subprocess.Popen(
-            project.command("sync", "--frozen", "-q"),
-            cwd=root,
-            env=project.variables(),
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        for root in roots
-    ]
+    running = [project.start("sync", "--frozen", "-q", cwd=root) for root in roots]
     rounds = 0
     while any(process.poll() is None for process in running):
         project.run("store", "gc", "--older-than", "0", "-q")

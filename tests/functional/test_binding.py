@@ -7,8 +7,8 @@ import pytest
 
 from gpuenv.host.cpu import cpu_level
 from gpuenv.workflow.binding import surroundings
-from tests.functional.test_sync_native import BOUND, HEADERS, MODULE, NATIVE, linked_core, needs_headers, pair
-from tests.support.compiled import compile_library, needs_compiler
+from tests.functional.test_sync_native import BOUND, NATIVE, linked_core, pair
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.lddebug import compare, traced
 from tests.support.project import HERE, Project
 

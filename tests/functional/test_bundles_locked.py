@@ -1,6 +1,5 @@
 """Bundles in a lock: chosen before wheels, with what they were, which serves where they are not to be had."""
 
-import sysconfig
 from pathlib import Path
 
 import msgspec.structs
@@ -10,7 +9,7 @@ from gpuenv.lock import decode
 from gpuenv.model.facts import encode_facts
 from tests.support.binaries import library
 from tests.support.bundles import digest_of, facts_in, make_bundle
-from tests.support.compiled import compile_library, needs_compiler, needs_headers
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, Project
 
 TAGS = "py3-none-manylinux2014_x86_64"
@@ -99,16 +98,6 @@ def test_the_lock_of_a_wheel_takes_no_bundle(project: Project) -> None:
     assert f'{wheel.name} of index "default" is not there any more' in project.run("sync", "--locked", rc=2).err
 
 
-MODULE = """
-#include <Python.h>
-extern int value(void);
-static PyObject *get(PyObject *self, PyObject *args) { return PyLong_FromLong(value()); }
-static PyMethodDef methods[] = {{"get", get, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "core", "", -1, methods};
-PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&module); }
-"""
-
-
 def offer_library(project: Project, folder: str, *, stated: bool) -> Path:
     """A bundle `dep` with libdep.so.1.2, whose soname is a link alone, on the index; stated: it says so itself."""
     made = compile_library(project.base / "libdep.so.1", "int value(void) { return 42; }")
@@ -123,8 +112,7 @@ def offer_library(project: Project, folder: str, *, stated: bool) -> Path:
 
 def offer_module(project: Project, *flags: str) -> None:
     """A wheel `consumer` whose extension module needs libdep.so.1."""
-    headers = sysconfig.get_path("include")
-    core = compile_library(project.base / "core.so", MODULE, f"-I{headers}", str(project.base / "libdep.so.1"), *flags)
+    core = compile_library(project.base / "core.so", MODULE, f"-I{HEADERS}", str(project.base / "libdep.so.1"), *flags)
     files: dict[str, bytes | str] = {"consumer/__init__.py": "", "consumer/core.so": core.read_bytes()}
     project.offer("consumer", files=files, tags=TAGS)
 

@@ -18,31 +18,21 @@ import pytest
 
 from gpuenv.binaries.rewritten import look
 from gpuenv.store.derive import recipes
-from tests.support.compiled import compile_library, needs_compiler
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.programs import needs_patchelf
 from tests.support.project import HERE, PYTHON, Project, target
 
 NATIVE = "py3-none-manylinux2014_x86_64"
-HEADERS = Path(sysconfig.get_path("include"))
 pytestmark = [
     needs_compiler,
     pytest.mark.skipif(not HERE.count("linux-x86_64"), reason="the made wheels are for x86-64"),
     needs_patchelf,
 ]
-needs_headers = pytest.mark.skipif(not (HEADERS / "Python.h").exists(), reason="needs Python's headers")
 
 MAIN = """
 #include <stdio.h>
 int value(void);
 int main(void) { printf("%d\\n", value()); return 0; }
-"""
-MODULE = """
-#include <Python.h>
-extern int value(void);
-static PyObject *get(PyObject *self, PyObject *args) { return PyLong_FromLong(value()); }
-static PyMethodDef methods[] = {{"get", get, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "core", "", -1, methods};
-PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&module); }
 """
 BOUND = """
 [tool.gpuenv]
@@ -350,10 +340,7 @@ def test_two_processes(project: Project) -> None:
         (root / "pyproject.toml").write_text(text)
         project.run("lock", cwd=root)
         roots.append(root)
-    running = [
-        subprocess.Popen(project.command("sync", "--locked"), cwd=root, env=project.variables(), stderr=subprocess.PIPE)
-        for root in roots
-    ]
+    running = [project.start("sync", "--locked", cwd=root) for root in roots]
     for process in running:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said

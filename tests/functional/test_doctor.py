@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.functional.test_sync_native import BOUND, NATIVE, needing, needs_headers, offer_pair
+from tests.functional.test_sync_native import BOUND, NATIVE, needing, offer_pair
 from tests.support.binaries import library
-from tests.support.compiled import compile_library, needs_compiler
+from tests.support.compiled import compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, PLATFORM, PYTHON, Project, target
 
 pytestmark = pytest.mark.skipif(not HERE.count("linux-x86_64"), reason="the made binaries are for x86-64")

@@ -88,16 +88,7 @@ def test_a_file_system_without_hard_links(project: Project, code: int) -> None:
         "sys.exit(run(sys.argv[1:]))\n"
     )
     for command in (["sync", "--link-mode", "hardlink"], ["store", "verify"], ["store", "gc"]):
-        done = subprocess.run(
-            [sys.executable, "-c", refusing, *command],
-            cwd=project.root,
-            env=project.variables(),
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        project.call(sys.executable, "-c", refusing, *command)
     assert_works(project)
     (alpha,) = (project.store / "objects").glob("*-alpha-1.0/site-packages/alpha/__init__.py")
     assert alpha.stat().st_nlink == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.test_sync_native import HEADERS, MODULE, NATIVE, needs_headers
-from tests.support.compiled import compile_library, needs_compiler
+from tests.functional.test_sync_native import NATIVE
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, Project
 
 pytestmark = [

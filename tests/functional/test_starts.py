@@ -108,19 +108,11 @@ def wrong(project: Project, first: int | None = None) -> dict[str, str]:
 
 def sync(project: Project, how: str) -> None:
     """Sync in a link mode, or as the ordinary user for whom directories are linked whole."""
-    command = project.command("sync", "--offline", *([] if how == "folded" else ["--link-mode", how]))
+    command = ["sync", "--offline", *([] if how == "folded" else ["--link-mode", how])]
     if how == "folded" and os.geteuid() == 0:
-        command = [*UNPRIVILEGED, *command]
-    done = subprocess.run(
-        command,
-        cwd=project.root,
-        env=project.variables(),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+        project.call(*UNPRIVILEGED, *project.command(*command))
+    else:
+        project.run(*command)
     folded = (project.site / "consumer").is_symlink()
     assert folded == (how == "folded" or (how == "symlink" and os.geteuid() != 0))
 

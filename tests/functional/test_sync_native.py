@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sysconfig
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -13,22 +12,11 @@ import pytest
 from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.workflow.facts import FactsCache
 from tests.support.binaries import library
-from tests.support.compiled import compile_library, needs_compiler
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, PYTHON, Project, snapshot
 
 NATIVE = "py3-none-manylinux2014_x86_64"
-HEADERS = Path(sysconfig.get_path("include"))
 pytestmark = pytest.mark.skipif(not HERE.count("linux-x86_64"), reason="the made binaries are for x86-64")
-needs_headers = pytest.mark.skipif(not (HEADERS / "Python.h").exists(), reason="needs Python's headers")
-
-MODULE = """
-#include <Python.h>
-extern int value(void);
-static PyObject *get(PyObject *self, PyObject *args) { return PyLong_FromLong(value()); }
-static PyMethodDef methods[] = {{"get", get, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "core", "", -1, methods};
-PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&module); }
-"""
 
 
 def needing(*sonames: str) -> dict[str, bytes | str]:

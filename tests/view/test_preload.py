@@ -9,27 +9,16 @@ from typing import Any
 
 import pytest
 
-from gpuenv.model.facts import NativeFacts, ObjectFacts, PythonModule, Symlink
+from gpuenv.model.facts import NativeFacts, ObjectFacts, Symlink
 from gpuenv.model.stored import Directory, StoredFile
 from gpuenv.model.target import Target
 from gpuenv.view.build import build_view
 from gpuenv.view.preload import Installed, Openings, modules_of, preload_list, startup_files
 from gpuenv.view.switch import switch
 from tests.view.conftest import Bench
+from tests.view.support import binary, module
 
 TARGET = Target("t")
-
-
-def binary(path: str, *needed: str, soname: Any = "", **options: Any) -> ObjectFacts:
-    """A library for x86-64; its SONAME is its file name unless said otherwise."""
-    name = path.rpartition("/")[2] if soname == "" else soname
-    made: dict[str, object] = {"machine": "x86_64", "type": "shared", "needed": needed, "soname": name, **options}
-    return ObjectFacts(path, 1, "elf", **made)  # type: ignore[arg-type]
-
-
-def module(path: str, *needed: str, **options: Any) -> ObjectFacts:
-    """An extension module."""
-    return binary(path, *needed, soname=None, python=PythonModule(path.rpartition("/")[2], "", "PyInit_x"), **options)
 
 
 def dist(

@@ -5,26 +5,15 @@ from typing import Any
 
 import pytest
 
-from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts, PythonModule
+from gpuenv.model.facts import DeviceCode, NativeFacts, ObjectFacts
 from gpuenv.model.target import Target
 from gpuenv.view.preload import Installed, preload_list
 from gpuenv.view.runpath import Routes, is_program, rerouted, routes
+from tests.view.support import binary, module
 
 GLIBC, MUSL = Target("t"), Target("m", glibc=None, musl="1.2")
 SITE = "lib/python3.13t/site-packages"
 LD = "/lib64/ld-linux-x86-64.so.2"
-
-
-def binary(path: str, *needed: str, soname: Any = "", **options: Any) -> ObjectFacts:
-    """A library for x86-64; its SONAME is its file name unless said otherwise."""
-    name = path.rpartition("/")[2] if soname == "" else soname
-    made: dict[str, object] = {"machine": "x86_64", "type": "shared", "needed": needed, "soname": name, **options}
-    return ObjectFacts(path, 1, "elf", **made)  # type: ignore[arg-type]
-
-
-def module(path: str, *needed: str, **options: Any) -> ObjectFacts:
-    """An extension module."""
-    return binary(path, *needed, soname=None, python=PythonModule(path.rpartition("/")[2], "", "PyInit_x"), **options)
 
 
 def program(path: str, *needed: str, **options: Any) -> ObjectFacts:

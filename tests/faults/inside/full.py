@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.places import Disk
-from tests.faults.stories import MODULES, offered, run
+from tests.faults.stories import MODULES, run
 from tests.faults.support import World, damaged
-from tests.support.simple_server import SimpleServer
 
 # Every how many blocks or inodes the disk is full; 1: at each.
 STRIDE = int(os.environ.get("GPUENV_TEST_FULL", "23"))
@@ -22,15 +21,6 @@ MOST = 600
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """An empty disk."""
     made = Disk(tmp_path / "disk")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path, server: SimpleServer) -> Iterator[World]:
-    """A world with wheels on its index."""
-    made = World(tmp_path, server)
-    offered(made)
     yield made
     made.close()
 

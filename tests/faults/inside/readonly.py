@@ -5,20 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.faults.stories import MODULES, offered, run
+from tests.faults.stories import MODULES, run
 from tests.faults.support import World
-from tests.support.simple_server import SimpleServer
-
-
-@pytest.fixture
-def world(tmp_path: Path, server: SimpleServer) -> Iterator[World]:
-    """A world with wheels on its index; its commands may do anything."""
-    made = World(tmp_path, server)
-    offered(made)
-    yield made
-    made.close()
 
 
 @contextmanager
