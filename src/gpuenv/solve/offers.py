@@ -202,7 +202,8 @@ class Offers:
         if not release.wheels:
             return "has only a source distribution, and building those is not supported yet"
         reasons: dict[str, None] = {}
-        for found in self._judged(release, yanked):
+        unfit = self._unfit.setdefault(release.version, {}) if release.variants else {}
+        for found in self._judged(release, yanked, unfit):
             if isinstance(found, WheelFile):
                 return found
             reasons[found] = None
@@ -224,8 +225,13 @@ class Offers:
             if not self._settled:
                 raise
 
-    def _judged(self, release: Release, yanked: bool) -> Iterator[WheelFile | str]:
-        """The wheels that fit, best first: each itself, or why it does not serve."""
+    def _judged(
+        self, release: Release, yanked: bool, unfit: dict[str, None] | None = None
+    ) -> Iterator[WheelFile | str]:
+        """The wheels that fit, best first: each itself, or why it does not serve.
+
+        unfit: gets the reasons that variants do not serve although their properties say so.
+        """
         target = self._target
         fitting = [(rank, wheel) for wheel in release.wheels if (rank := target.tag_rank(wheel.tags)) is not None]
         # of equal ranks the highest build number, of these bundles, for they are smaller, then the first on the page
@@ -240,8 +246,8 @@ class Offers:
             wheels = [] if ranked.apart else sorted(known, key=lambda wheel: places.get(wheel.label, len(places)))
         for wheel in wheels:
             reason = self._refuses(wheel, yanked)
-            if reason is None and (reason := self._content_refusal(wheel)) and wheel.label:
-                self._unfit.setdefault(release.version, {})[reason] = None
+            if reason is None and (reason := self._content_refusal(wheel)) and wheel.label and unfit is not None:
+                unfit[reason] = None
             yield wheel if reason is None else reason
         if refusal:
             yield refusal

@@ -1,4 +1,4 @@
-"""After the search: the pins that are older than they might be, because binaries of newer releases do not serve."""
+"""After the search: the pins that are older than they might be, because newer releases' binaries do not serve."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ __all__ = ["passed_over"]
 def passed_over(found: Found) -> tuple[PassedOver, ...]:
     """What the search itself looked at and left, of everything that the final needs admit.
 
-    A release is passed over for its own binaries, or because what it requires cannot be had for theirs; or because it
-    does not have the extras that a bare requirement takes on this target.
+    A release is passed over for its own binaries, or because what it requires cannot be had for theirs; because none of
+    its variants is for the target; or because it does not have the extras that a bare requirement takes there.
     """
     telling = _Telling(found)
     older = []
@@ -61,7 +61,8 @@ class _Telling:
         specifiers = [one for one in self._provider.specifiers(name, needs) if one]
         offers = self._provider.offers(name)
         for release, reason in offers.known_refusals(specifiers):
-            if any(self._provider.natives.refused(wheel, reason) for wheel in release.wheels):
+            by_binaries = any(self._provider.natives.refused(wheel, reason) for wheel in release.wheels)
+            if by_binaries or self._provider.variants.refused(release, reason):
                 yield release.version, reason
         if Key(Kind.DISTRIBUTION, name, DEFAULTS) in self._chosen:
             for version, reason in self._provider.without_extras[name].items():

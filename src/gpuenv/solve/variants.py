@@ -51,6 +51,7 @@ class VariantJudge:
         self._optional = frozenset(task.optional_variants)
         self._files: dict[str, WheelFile] = {}
         self._ignored: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self.looked_at: set[str] = set()
 
     def rank(self, release: Release, labels: Collection[str]) -> Ranked:
@@ -65,7 +66,13 @@ class VariantJudge:
             self._ignored.update((wheel.url, found) for wheel in release.wheels)
             return Ranked({}, f"has variants of which nothing is known: {found}")
         self._files.update((wheel.url, file) for wheel in release.wheels if wheel.label)
-        return self._ranked(found, labels)
+        ranked = self._ranked(found, labels)
+        self._refused[file.url] = ranked.refusal
+        return ranked
+
+    def refused(self, release: Release, reason: str) -> bool:
+        """Is it for its variants that a release was refused?"""
+        return release.variants is not None and self._refused.get(release.variants.url) == reason
 
     def refusal(self, wheel: WheelFile) -> str | None:
         """Why a wheel that a URL names does not serve the target as the variant that it is."""
