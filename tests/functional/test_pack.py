@@ -174,11 +174,11 @@ def test_variants_and_default_extras_of_a_tree(project: Project) -> None:
         assert all(f".dist-info/{name}," in record for name in ("variant.json", "default-extras.json", "METADATA"))
     other = project.run("pack", "--dry-run", "--json", "--variant", "amd :: gfx_arch :: gfx942").json["bundles"]
     assert len(other[0]["variant"]) == 8
-    table = project.root / "extras.json"
-    table.write_text('{"version": 1, "default-extras": {"amd": ["wrong"]}}')
+    wrong = project.root / "extras.json"
+    wrong.write_text('{"version": 1, "default-extras": {"amd": ["wrong"]}}')
     assert (
         "is no extra of it: it has devel, device-all, device-gfx942"
-        in project.run("pack", "--default-extras", table, rc=2).err
+        in project.run("pack", "--default-extras", wrong, rc=2).err
     )
 
 

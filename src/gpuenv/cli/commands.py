@@ -7,6 +7,7 @@ import typer
 from gpuenv.cli import options as o
 from gpuenv.cli.common import Session, command
 from gpuenv.cli.doctor import doctor
+from gpuenv.cli.export import export
 from gpuenv.cli.facts import facts
 from gpuenv.cli.generations import generations, rollback
 from gpuenv.cli.index import index
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     command(app, "target", target_command)
     command(app, "doctor", doctor)
     command(app, "inspect", inspect)
+    command(app, "export", export)
     command(app, "pack", pack)
     command(app, "repack", repack)
     command(app, "index", index)
@@ -193,7 +195,7 @@ def _lock_document(project: Project, result: LockResult) -> dict[str, object]:
     from gpuenv.report.document import lock_document
 
     now = project.decode_lock(result.data)
-    return lock_document(now, result.changed, result.changes, result.warnings, result.passed_over)
+    return lock_document(now, result.changed, result.changes, result.warnings, result.passed_over, result.saved)
 
 
 def _tell_lock(session: Session, project: Project, result: LockResult, *, dry_run: bool = False) -> None:
@@ -201,7 +203,8 @@ def _tell_lock(session: Session, project: Project, result: LockResult, *, dry_ru
     if result.changed:
         from gpuenv.report.difference import lock_summary
 
-        session.say(lock_summary(project.decode_lock(result.data), result.changes, dry_run=dry_run))
+        now = project.decode_lock(result.data)
+        session.say(lock_summary(now, result.changes, dry_run=dry_run, saved=result.saved))
     else:
         session.say("gpuenv.lock is up to date")
     _tell_passed_over(session, result)
