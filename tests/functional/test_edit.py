@@ -52,7 +52,7 @@ def test_remove(commented: Project) -> None:
 def test_add_without_sync(commented: Project) -> None:
     """--no-sync locks alone; the document has `lock`'s fields and no view."""
     document = commented.run("add", "alpha", "--no-sync", "--json").json
-    assert document.keys() == {"changed", "targets", "changes", "passed_over", "warnings", "view"}
+    assert document.keys() == {"changed", "targets", "changes", "passed_over", "saved", "warnings", "view"}
     assert document["view"] is None
     assert document["targets"]["here"]["packages"] == {"alpha": "1.0", "beta": "1.0", "gamma": "1.0"}
     assert not commented.venv.exists()

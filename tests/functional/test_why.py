@@ -86,13 +86,14 @@ def test_package_document(locked: Project) -> None:
     assert (document["targets"]["here"], document["warnings"]) == (None, [])
     found = document["targets"]["h100"]
     assert found["chain"][1:] == [
-        {"by": "trainer", "version": "3.1", "on": "kernels-gpu", "sonames": [], "binary": None},
+        {"by": "trainer", "version": "3.1", "on": "kernels-gpu", "sonames": [], "binary": None, "note": None},
         {
             "by": "kernels-gpu",
             "version": "2.0",
             "on": "nvidia-cuda-runtime-cu12",
             "sonames": ["libcudart.so.12"],
             "binary": "k/libk.so",
+            "note": None,
         },
     ]
     assert {key: found[key] for key in ("version", "others", "index", "facts", "runtime", "unread")} == {
@@ -104,7 +105,7 @@ def test_package_document(locked: Project) -> None:
         "unread": [],
     }
     assert found.keys() - {"version", "others", "index", "facts", "runtime", "unread"} == {
-        "chain", "filename", "sha256", "size", "url",
+        "chain", "default_extras", "filename", "instead_of", "sha256", "size", "url",
     }  # fmt: skip
 
 

@@ -58,6 +58,8 @@ def targets(draw: st.DrawFn, artifacts: Mapping[str, LockedArtifact]) -> LockedT
             draw(libraries),
             draw(demands),
             draw(st.sampled_from([None, None, 7, 13])),
+            draw(st.dictionaries(names, texts, max_size=2)),
+            draw(st.lists(names, max_size=2).map(tuple)),
         )
         for name, use in sorted(chosen.items())
     }

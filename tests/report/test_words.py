@@ -30,6 +30,9 @@ def test_lock_summary() -> None:
         "locked x: 0 packages\nlocked y: 1 package\n ~ a==1 -> 2\n + b==1  (y)"
     )
     assert lock_summary(LOCK, [], dry_run=True) == "would lock x: 0 packages\nwould lock y: 1 package"
+    assert lock_summary(LOCK, [], dry_run=False, saved={"y": 9_800_000_000}) == (
+        "locked x: 0 packages\nlocked y: 1 package, 9.8 GB saved by default extras"
+    )
 
 
 def test_signs() -> None:
@@ -58,7 +61,7 @@ def test_passed_over() -> None:
 
 def test_documents() -> None:
     """Every field is there, empty or not; what was absent is null."""
-    document = lock_document(LOCK, True, [Change("y", "a", "", "1")], ["w"], {"y": [OLDER]})
+    document = lock_document(LOCK, True, [Change("y", "a", "", "1")], ["w"], {"y": [OLDER]}, {"y": 9, "x": 8})
     environments = {name: LOCK.environment(one, one.packages.values()) for name, one in LOCK.targets.items()}
     assert document == {
         "changed": True,
@@ -75,6 +78,7 @@ def test_documents() -> None:
                 "newer": [{"version": "3", "reason": "has no code"}, {"version": "2", "reason": "is damaged"}],
             }
         ],
+        "saved": {"x": 8, "y": 9},
         "warnings": ["w"],
     }
     assert sync_document("x", "sha256:0", PurePosixPath("/v"), False, None, []) == {

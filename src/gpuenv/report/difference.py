@@ -1,6 +1,7 @@
 """What changed, in the signs people know from uv: + added, - removed, ~ changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,10 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["count", "lock_summary", "passed_over", "sign"]
 
 
-def lock_summary(lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool) -> str:
-    """Targets with their sizes, then the changes; changes that several targets share stand once."""
+def lock_summary(
+    lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool, saved: Mapping[str, int] = MappingProxyType({})
+) -> str:
+    """Targets with their sizes, then the changes; changes that several targets share stand once.
+
+    saved: the bytes that default extras spare, by target.
+    """
     verb = "would lock" if dry_run else "locked"
-    lines = [f"{verb} {name}: {count(len(locked.packages))}" for name, locked in sorted(lock.targets.items())]
+    lines = [
+        f"{verb} {name}: {count(len(locked.packages))}{_spared(saved.get(name, 0))}"
+        for name, locked in sorted(lock.targets.items())
+    ]
     shared: dict[tuple[str, str, str], list[str]] = {}
     for change in changes:
         shared.setdefault((change.package, change.before, change.now), []).append(change.target)
@@ -22,6 +31,14 @@ def lock_summary(lock: "Lock", changes: "Sequence[Change]", *, dry_run: bool) ->
         where = "" if len(targets) == len(lock.targets) else f"  ({', '.join(targets)})"
         lines.append(f" {sign(package, before, now)}{where}")
     return "\n".join(lines)
+
+
+def _spared(size: int) -> str:
+    if not size:
+        return ""
+    from gpuenv.report.inspect import size_text
+
+    return f", {size_text(size)} saved by default extras"
 
 
 def passed_over(targets: "Mapping[str, Sequence[PassedOver]]") -> Iterator[str]:

@@ -19,6 +19,7 @@ def lock_document(
     changes: "Sequence[Change]",
     warnings: Sequence[str],
     passed_over: "Mapping[str, Sequence[PassedOver]]",
+    saved: Mapping[str, int],
 ) -> dict[str, object]:
     """The document of `lock --json`."""
     from gpuenv.model.difference import versions
@@ -46,6 +47,7 @@ def lock_document(
             for target, pins in sorted(passed_over.items())
             for pin in pins
         ],
+        "saved": dict(sorted(saved.items())),
         "warnings": list(warnings),
     }
 

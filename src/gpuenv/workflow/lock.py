@@ -1,6 +1,6 @@
 """`gpuenv lock`: manifest and old lock in, new lock out. A fresh lock is left alone, without a look at the network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +27,8 @@ class LockMode(Enum):
 class LockResult(NamedTuple):
     """What locking came to. data: the bytes of the lock. changed: the file did not hold them before.
 
-    passed_over: by target, what is older than it might be; targets without such pins are left out.
+    passed_over: by target, what is older than it might be; targets without such pins are left out. saved: by target,
+    the bytes that default extras spare; targets of which none are known are left out, and all where nothing changed.
     """
 
     data: bytes
@@ -35,6 +36,16 @@ class LockResult(NamedTuple):
     changes: "tuple[Change, ...]" = ()
     warnings: tuple[str, ...] = ()
     passed_over: "Mapping[str, tuple[PassedOver, ...]]" = MappingProxyType({})
+    saved: Mapping[str, int] = MappingProxyType({})
+
+
+class _Answer(NamedTuple):
+    """What the solver answered, as a lock, and what to say of it."""
+
+    lock: "Lock"
+    solutions: "Mapping[str, Solution]"
+    warnings: tuple[str, ...]
+    passed_over: "Mapping[str, tuple[PassedOver, ...]]"
 
 
 def known_fresh(project: Project) -> bytes | None:
@@ -82,15 +93,16 @@ def lock(
 
     old, salvaged = _readable(project, before)
     answer = _solved(project, old, salvaged, upgrade=upgrade, upgrade_packages=upgrade_packages)
-    if not isinstance(answer, tuple):
+    if not isinstance(answer, _Answer):
         return answer
-    now, warnings, passed_over = answer
-    data = encode(now).encode()
+    data = encode(answer.lock).encode()
     if mode is LockMode.WRITE:
         if data != before:
             write_atomically(project.lock_path, data)
         project.remember_fresh(project.freshness_key(project.manifest_text(), data))
-    return LockResult(data, data != before, difference(old, now), warnings, passed_over)
+    changes = difference(old, answer.lock)
+    saved = _saved(project, answer) if data != before else {}
+    return LockResult(data, data != before, changes, answer.warnings, answer.passed_over, saved)
 
 
 def _is_fresh(project: Project) -> bool:
@@ -123,7 +135,7 @@ def _solved(
     *,
     upgrade: bool,
     upgrade_packages: Sequence[str],
-) -> "tuple[Lock, tuple[str, ...], dict[str, tuple[PassedOver, ...]]] | Conflict":
+) -> "_Answer | Conflict":
     import asyncio  # dear to import, and a fresh lock needs none of it
 
     from gpuenv.workflow.assemble import assembled
@@ -152,11 +164,44 @@ def _solved(
     if not isinstance(solutions, dict):
         return solutions
     warnings = dict.fromkeys(warning for solution in solutions.values() for warning in solution.warnings)
-    locked = {name for solution in solutions.values() for name in solution.pins}
-    idle = [name for name in manifest.rules.packages if name not in locked]
-    warnings.update({f"[tool.gpuenv.packages.{name}] is about no package of the lock": None for name in idle})
+    warnings.update(dict.fromkeys(_idle(project, solutions)))
     passed_over = {name: solution.passed_over for name, solution in solutions.items() if solution.passed_over}
-    return assembled(project, routes, solutions, exclude_newer), tuple(warnings), passed_over
+    lock = assembled(project, routes, solutions, exclude_newer)
+    return _Answer(lock, solutions, tuple(warnings), passed_over)
+
+
+def _idle(project: Project, solutions: "Mapping[str, Solution]") -> Iterator[str]:
+    """Rules about packages that are not in the lock: their names may be misspelt."""
+    pins = [pin for solution in solutions.values() for pin in solution.pins.values()]
+    locked = {pin.name for pin in pins}
+    manifest = project.manifest
+    others = {other.name for table in manifest.alternatives.values() for other in table.values()}
+    required = locked.union(others, *(pin.instead_of for pin in pins))
+    for table, names, known in (
+        ("packages", manifest.rules.packages, locked),
+        ("default-extras", manifest.default_extras, locked),
+        ("alternatives", manifest.alternatives, required),
+    ):
+        idle = (name for name in names if name not in known)
+        yield from (f"[tool.gpuenv.{table}.{name}] is about no package of the lock" for name in idle)
+
+
+def _saved(project: Project, answer: _Answer) -> Mapping[str, int]:
+    """The bytes that default extras spare, by target; nobody is asked where no rule with a placeholder chose one."""
+    if not any(pin.default_extras for solution in answer.solutions.values() for pin in solution.pins.values()):
+        return {}
+    import asyncio
+
+    from gpuenv.workflow.route import Routes
+    from gpuenv.workflow.saved import saved
+
+    routes, targets = Routes(project.manifest, project.default_index), project.manifest.targets
+
+    async def run() -> Mapping[str, int]:
+        async with project.client() as client:
+            return await saved(client, routes, targets, answer.solutions, answer.lock.exclude_newer)
+
+    return asyncio.run(run())
 
 
 def _exclude_newer(project: Project, old: "Lock | None") -> str | None:
