@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -82,7 +83,8 @@ def serve(be: Callable[[Mapping[str, Any]], NoReturn]) -> None:
     """
     for module in pkgutil.walk_packages(gpuenv.__path__, "gpuenv."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            with suppress(Exception):  # the command that needs it will say why it cannot be imported
+                importlib.import_module(module.name)
     _hurry()
     files = [int(argument) for argument in sys.argv[1:3]]
     answers = os.fdopen(os.dup(1), "w")
