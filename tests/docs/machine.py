@@ -12,13 +12,14 @@ from pathlib import Path
 from tests.support.binaries import bundle, fatbin, library
 from tests.support.simple_server import SimpleServer
 from tests.support.trees import make_tree
-from tests.support.wheels import make_wheel
+from tests.support.wheels import make_variants, make_wheel
 
 __all__ = ["PYTHON", "Machine", "machine"]
 
 PYTHON = "{}.{}".format(*sys.version_info[:2])
 TIMEOUT = 60.0
 
+_GPUS = ("gfx90a", "gfx942", "gfx1100")
 # What the pages use: name and version -> requirements.
 PUBLIC = {
     ("numpy", "2.4.6"): [],
@@ -37,7 +38,15 @@ PUBLIC = {
     ("kernels-cu13", "2.0"): [],
     ("kernels-rocm", "1.0"): [],
     ("nvidia-cuda-runtime", "13.2.86"): [],
+    ("trainer-lib", "1.0"): ["hipkernels"],
+    ("hipkernels", "7.2"): [f"hipkernels-device-{gpu}==7.2; extra == 'device-{gpu}'" for gpu in _GPUS],
+    **{(f"hipkernels-device-{gpu}", "7.2"): [] for gpu in _GPUS},
+    ("embedder", "3.0"): ["onnxruntime>=1.20"],
+    ("onnxruntime", "1.23.2"): [],
+    ("onnxruntime-gpu", "1.23.2"): [],
+    ("onnxruntime-rocm", "1.22.1"): [],
 }
+_EXTRAS = {"hipkernels": [*(f"device-{gpu}" for gpu in _GPUS), "device-all"]}
 PRIVATE = {("loader", "1.4"): ["numpy"], ("team-tools", "3.0"): []}
 ROCM = {("torch", "2.12.0+rocm7.2"): ["numpy", "triton-rocm"], ("triton-rocm", "3.6.0"): []}
 _COMMANDS = {
@@ -159,6 +168,32 @@ class Machine:
         return text.replace(str(self.home), "/home/me")
 
 
+def _offer_variants(folder: Path, server: SimpleServer) -> None:
+    """`attention` 2.0: a variant for MI300, one for H100, and a wheel that is none."""
+    code = {
+        "mi300": [(".hip_fatbin", bundle("gfx942"))],
+        "sm90": [(".nv_fatbin", fatbin(("sass", 90)))],
+    }
+    labels = {"mi300": {"amd": {"gfx_arch": ["gfx942"]}}, "sm90": {"nvidia": {"sm_arch": ["90_real"]}}}
+    for label in (None, *labels):
+        files = (
+            {"attention/libattention.so": library("libattention.so", ["libc.so.6"], sections=code[label])}
+            if label
+            else {}
+        )
+        wheel = make_wheel(
+            folder,
+            "attention",
+            "2.0",
+            files={"attention/__init__.py": "", **files},
+            tags="py3-none-manylinux_2_28_x86_64",
+            label=label,
+            variant=labels[label] if label else None,
+        )
+        server.add(wheel, uploaded="2026-01-01T00:00:00Z")
+    server.add(make_variants(folder, "attention", "2.0", labels))
+
+
 def _make_trees(folder: Path) -> None:
     """The tree `foo`, as a distribution's packages unpack to it."""
     lib = "usr/lib/x86_64-linux-gnu"
@@ -188,11 +223,13 @@ def machine(root: Path) -> Iterator[Machine]:
                     name,
                     version,
                     requires=requires,
+                    extras=_EXTRAS.get(name, ()),
                     files=files,
                     entry_points=commands,
                     tags=_TAGS.get(name, "py3-none-any"),
                 )
                 server.add(wheel, uploaded="2026-01-01T00:00:00Z")
+        _offer_variants(root / "wheels", public)
         _make_trees(root / "trees")
         private.users = {"ci": "s3cret"}
         yield Machine(root, {"public": public, "private": private, "rocm": rocm})

@@ -105,7 +105,7 @@ def test_package_document(locked: Project) -> None:
         "unread": [],
     }
     assert found.keys() - {"version", "others", "index", "facts", "runtime", "unread"} == {
-        "chain", "default_extras", "filename", "instead_of", "sha256", "size", "url",
+        "chain", "default_extras", "filename", "instead_of", "sha256", "size", "url", "variant",
     }  # fmt: skip
 
 

@@ -1,9 +1,12 @@
 """Small values: interpreters, plans, locked graphs, differences."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.difference import Change, difference
 from gpuenv.model.interpreter import Interpreter
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
@@ -118,3 +121,12 @@ def test_difference() -> None:
     )
     assert difference(now, now) == ()
     assert difference(None, lock(x={"a": "1"})) == (Change("x", "a", "", "1"),)
+
+
+def test_difference_of_variants() -> None:
+    """The same version as another variant is a change that names both."""
+    before, now = lock(one={"a": "1", "b": "1"}), lock(one={"a": "1", "b": "1"})
+    variant = replace(now.artifacts["a-1"], variant=WheelVariant("gfx942", ()))
+    now = replace(now, artifacts={**now.artifacts, "a-1": variant})
+    assert difference(before, now) == (Change("one", "a", "1", "1 (gfx942)"),)
+    assert difference(now, now) == ()

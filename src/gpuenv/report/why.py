@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from gpuenv.model.architecture import Fit
+from gpuenv.model.claim import WheelVariant
 from gpuenv.model.locked_graph import Link
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.model.runtimes import NAMES
@@ -86,6 +87,8 @@ class _Lines:
         told = [size_text(artifact.size), f"index {artifact.index}" if artifact.index else artifact.url]
         told += [_FACTS[artifact.facts], *([f"{NAMES[why.runtime[0]]} {why.runtime[1]}"] if why.runtime else [])]
         yield from _labelled("file", [artifact.filename, ", ".join(told)])
+        if artifact.variant:
+            yield from _labelled("variant", [artifact.variant.label, *self._cut(artifact.variant.properties)])
         yield from self._unknown(why.unread)
 
     def _step(self, link: Link, goal: str) -> Iterator[str]:
@@ -258,7 +261,12 @@ def _package_record(why: WhyPackage) -> dict[str, object]:
         "unread": list(why.unread),
         "default_extras": dict(why.default_extras),
         "instead_of": list(why.instead_of),
+        "variant": _variant(artifact.variant),
     }
+
+
+def _variant(said: WheelVariant | None) -> dict[str, object] | None:
+    return {"label": said.label, "properties": list(said.properties)} if said else None
 
 
 def _link(link: Link) -> dict[str, object]:
