@@ -170,7 +170,7 @@ def _facts(name: str, table: Mapping[str, Any]) -> Target:
         gpu_code=code,
         ptx=_flag(table.get("ptx", True)),
         host_libraries=_texts(table.get("host-libraries", [])),
-        properties=_texts(table.get("properties", [])),
+        properties=tuple(map(_property, _texts(table.get("properties", [])))),
     )
 
 
@@ -212,6 +212,12 @@ def _texts(items: object) -> tuple[str, ...]:
     if not isinstance(items, list):
         raise TypeError(f"{items!r} is not an array")
     return tuple(map(_text, items))
+
+
+def _property(text: str) -> str:
+    if not _PROPERTY.fullmatch(text):
+        raise ValueError(f"{text!r} is not a property")
+    return text
 
 
 def _text_or_none(table: Mapping[str, Any], key: str) -> str | None:
