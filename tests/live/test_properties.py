@@ -50,8 +50,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def made(requirement: str) -> Path:
         venv = tmp_path_factory.mktemp("oracle") / "venv"
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=PATIENCE)
-        pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", requirement]
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=PATIENCE)
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", requirement]
         subprocess.run(pip, check=True, timeout=PATIENCE, capture_output=True)
         return venv / "bin"
 
@@ -60,7 +60,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def ask(python: Path, *command: str) -> object:
     """What a program prints as JSON."""
-    done = subprocess.run([python, "-c", *command], check=True, timeout=PATIENCE, capture_output=True, text=True)
+    done = subprocess.run([str(python), "-c", *command], check=True, timeout=PATIENCE, capture_output=True, text=True)
     return json.loads(done.stdout)
 
 

@@ -223,6 +223,8 @@ def test_which_gpus_generic_code_serves(generic: str, members: str, strangers: s
         ("gfx90a:sramecc+", "gfx90a", True),
         ("gfx90a:sramecc-", "gfx90a", False),
         ("gfx90a:sramecc-:xnack+", "gfx90a:sramecc-:xnack+", True),
+        ("gfx1250:xnack+", "gfx1250", True),
+        ("gfx1251:xnack-", "gfx1251", False),
         ("gfx90a:sramecc+:xnack+", "gfx90a:xnack+", True),
         ("gfx906:sramecc+", "gfx906", False),
         ("gfx906:sramecc-", "gfx906", False),

@@ -60,7 +60,7 @@ GENERICS: dict[str, dict[str, int]] = {
 
 _SRAMECC = {"gfx906", "gfx908", "gfx90a", "gfx940", "gfx941", "gfx942", "gfx950", "gfx9-4-generic"}
 _XNACK = {"gfx801", "gfx810", "gfx900", "gfx902", "gfx904", "gfx909", "gfx90c", "gfx9-generic", "gfx10-1-generic"}
-_XNACK |= {*_SRAMECC, *GENERICS["gfx10-1-generic"]}
+_XNACK |= {*_SRAMECC, *GENERICS["gfx10-1-generic"], *GENERICS["gfx12-5-generic"], "gfx12-5-generic"}
 
 
 def has_xnack(arch: str) -> bool:
@@ -95,8 +95,9 @@ _PTX_ISA = {10: (6, 3), 11: (7, 0), 12: (8, 0), 13: (9, 0)}
 _WITHOUT_ISA = (12, 6)
 
 # What a GPU whose user says nothing of a feature is taken to be set to, as the driver sets it by itself. gfx906 has no
-# answer for sramecc: one card of it has such memory, another has not.
+# answer for sramecc: one card of it has such memory, another has not. gfx1250 has xnack on (AMD's registry of targets).
 _DEFAULTS = {"xnack": "xnack-", "sramecc": "sramecc+"}
+_OWN_DEFAULTS = {("gfx906", "sramecc"): None, ("gfx1250", "xnack"): "xnack+", ("gfx1251", "xnack"): "xnack+"}
 
 _NVIDIA = re.compile(r"sm_([1-9][0-9]?)([0-9])[af]?")
 _AMD = re.compile(r"(gfx(?:[1-9][0-9]|[6-9])[0-9a-f][0-9a-f](?:-strict)?)((?::[a-z]+[+-])*)")
@@ -183,8 +184,9 @@ def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None, ptx
     ptx: does PTX serve at all?
 
     AMD: the very processor, or a generic target it is a member of; and each feature the code states must be the GPU's
-    setting. Where the user states none, that is the driver's own: xnack off, sramecc on. So `gfx90a:xnack+` code does
-    not serve plain `gfx90a`: the loader refuses it unless somebody turns xnack on, and then says so here.
+    setting. Where the user states none, that is the driver's own: sramecc on, xnack off (on from gfx1250 on). So
+    `gfx90a:xnack+` code does not serve plain `gfx90a`: the loader refuses it unless somebody turns xnack on, and then
+    says so here.
 
     Intermediate code (`lto`) serves nothing by itself: NVIDIA's has to be linked by a library that a program calls for
     it, and AMD's SPIR-V translated by a compiler that need not be installed.
@@ -230,7 +232,7 @@ def _fit_amd(code: Code | DeviceCode, gpu: Gpu) -> Fit | None:
     stated = {feature[:-1]: feature for feature in gpu.features}
     for feature in code.features:
         name = feature[:-1]
-        default = None if (gpu.arch, name) == ("gfx906", "sramecc") else _DEFAULTS.get(name)
+        default = _OWN_DEFAULTS.get((gpu.arch, name), _DEFAULTS.get(name))
         if stated.get(name, default) != feature:
             return None
     return Fit.EXACT if code.arch == gpu.arch else Fit.GENERIC
