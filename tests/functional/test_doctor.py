@@ -110,7 +110,7 @@ def test_libraries_of_the_machine(project: Project) -> None:
     assert "libnobody-has-this.so.7: cannot open shared object file" in failed["problem"]
     page = project.run("doctor", rc=1).out
     assert "NOT MET  libnobody-has-this.so.7  this machine has none, for needy 1.0 (needy/core.so)" in page
-    assert "  NOT MET  1 of 1 package cannot be opened\n           needy 1.0: needy/core.so\n" in page
+    assert "  NOT MET  1 binary of 1 package cannot be opened\n           needy 1.0: needy/core.so\n" in page
 
 
 def test_a_binary_that_cannot_be_opened(project: Project) -> None:

@@ -20,7 +20,7 @@ GPU = TARGET + 'gpu = ["sm_90"]\n'
 KEYS = (
     "known: `targets`, `index`, `sources`, `constraints`, `overrides`, `exclude-newer`, `default-groups`, `python`, "
     "`native`, `scan`, `strict-host`, `one-runtime`, `providers`, `packages`, `development-links`, `pack`, "
-    "`default-extras`, `alternatives`"
+    "`default-extras`, `alternatives`, `variants`"
 )
 with pytest.raises(InvalidRequirement) as _words:
     parse_requirement("a b")
@@ -578,13 +578,13 @@ REFUSED = [
     ),
     (
         SOURCES + 'torch = { path = "wheels/torch-2.0.tar.gz" }\n',
-        "tool.gpuenv.sources.torch.path: `torch-2.0.tar.gz` is not the file name of a wheel",
+        "tool.gpuenv.sources.torch.path: `torch-2.0.tar.gz` is not the file name of a wheel or bundle",
         ('4: torch = { path = "wheels/torch-2.0.tar.gz" }',),
         ("torch-1.0-py3-none-any.whl",),
     ),
     (
         SOURCES + 'torch = { path = "wheels/numpy-2.0-py3-none-any.whl" }\n',
-        "tool.gpuenv.sources.torch.path: is a wheel of `numpy`, not of `torch`",
+        "tool.gpuenv.sources.torch.path: is of `numpy`, not of `torch`",
         ('4: torch = { path = "wheels/numpy-2.0-py3-none-any.whl" }',),
         (),
     ),
@@ -769,6 +769,11 @@ NATIVE = [
         MAC + 'host-libraries = ["libfoo.so"]',
         "tool.gpuenv.targets.mi300.host-libraries: `macos-arm64` has no sonames",
         ("remove it, or change `platform`",),
+    ),
+    (
+        TARGET + 'properties = ["intel :: device_ip"]',
+        "tool.gpuenv.targets.mi300.properties[0]: `intel :: device_ip` is not a property",
+        ("for example `intel :: device_ip :: 20.1.0`",),
     ),
     (
         TARGET + 'cpu = "x86_64-v3"',

@@ -58,7 +58,8 @@ def _binaries(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.opened or not packages:
         yield f"  ok       {diagnosis.opened} opened"
     if packages:
-        yield f"  NOT MET  {len(diagnosis.unopened)} of {count(packages)} cannot be opened"
+        binaries = "1 binary" if len(diagnosis.unopened) == 1 else f"{len(diagnosis.unopened)} binaries"
+        yield f"  NOT MET  {binaries} of {count(packages)} cannot be opened"
     if diagnosis.unjudged:
         yield f"           {len(diagnosis.unjudged)} more cannot be judged alone: others bring their symbols"
     for failure in diagnosis.unopened:
