@@ -10,8 +10,8 @@ from gpuenv.manifest.decode import decode
 from gpuenv.model.answer import Pin, Solution
 from gpuenv.model.distribution import Catalog
 from gpuenv.model.selectors import Chosen
-from gpuenv.solve import Task
-from gpuenv.solve.nodes import DEFAULTS
+from gpuenv.solve import Scout, Task
+from gpuenv.solve.nodes import DEFAULTS, Key, Kind
 from gpuenv.solve.search import Found, search
 from tests.solve.test_scenarios import STORIES
 from tests.support.scenario import Story, gather, read_story, task_of, world_of
@@ -94,14 +94,36 @@ def test_nothing_is_asked_of_others() -> None:
     assert with_defaults("defaults-found-late") == {"a"}
 
 
+def solved(name: str, target: str = "default") -> Found:
+    """How the search for a story ends that knows everything from the start."""
+    story = read_story(FOLDER / f"{name}.toml")
+    catalog = Catalog(story.world.pages, story.world.metadata, story.world.direct, story.world.facts)
+    found = search(replace(task(story, target), catalog=catalog))
+    assert isinstance(found, Found)
+    return found
+
+
 def with_defaults(name: str) -> set[str]:
     """The distributions of a story whose default extras the last search of it asks for."""
-    story = read_story(FOLDER / f"{name}.toml")
-    world = story.world
-    found = search(replace(task(story, "default"), catalog=Catalog(world.pages, world.metadata, {}, world.facts)))
-    assert isinstance(found, Found)
+    found = solved(name)
     seen = [found.provider.root_needs, *found.provider.seen_dependencies().values()]
     return {need.key.name for needs in seen for need in needs if need.key.detail == DEFAULTS}
+
+
+def test_releases_without_the_extras_are_not_looked_into() -> None:
+    """Which release has the default extras is known first: what one without them requires is nobody's business."""
+    found = solved("defaults-older-release", "mi300")
+    looked_into = {str(candidate.key) for candidate in found.provider.seen_dependencies() if candidate.text == "2.0"}
+    assert found.chosen[Key(Kind.DISTRIBUTION, "k")].text == "1.0"
+    assert looked_into == set()
+
+
+def test_scout_follows_default_extras() -> None:
+    """Once metadata is there, what its default extras require is gathered without a search that misses it."""
+    story = read_story(FOLDER / "defaults-bare.toml")
+    known = Catalog({"a": story.world.page("a")}, story.world.metadata, {})
+    scout = Scout(replace(task(story, "default"), catalog=known))
+    assert scout.roots().pages == ("b",)
 
 
 NAMES = "abcd"
