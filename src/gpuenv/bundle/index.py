@@ -15,9 +15,9 @@ from urllib.parse import quote
 from gpuenv.bundle.variant import encode_variants, merged
 from gpuenv.model.carries import provided
 from gpuenv.model.facts import NativeFacts, encode_facts
-from gpuenv.model.filename import VARIANTS
+from gpuenv.model.filename import BUNDLE, VARIANTS, is_native
 from gpuenv.model.variants import Variants
-from gpuenv.model.version import BUNDLE, Version, is_native, normal_name, parse_version
+from gpuenv.model.version import Version, normal_name, parse_version
 
 __all__ = ["PROVIDES", "Entry", "StaticIndex", "providers", "static_index"]
 

@@ -23,9 +23,10 @@ from gpuenv.bundle.tree import FoundLink
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.default_extras import DefaultExtras, checked
 from gpuenv.model.facts import Damage, NativeFacts, Symlink, encode_facts, moved, natural
+from gpuenv.model.filename import BUNDLE
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.requirement import Requirement
-from gpuenv.model.version import BUNDLE, InvalidVersion, normal_name, parse_version
+from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 
 __all__ = ["Identity", "PackPlan", "PackedFile", "plans", "root_of", "unmet", "version_of", "write_pack"]
 

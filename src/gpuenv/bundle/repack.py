@@ -18,7 +18,7 @@ from gpuenv.bundle.amend import NOTHING, Amendment, amended
 from gpuenv.bundle.record import SIGNATURES, record_row, rewritten_record
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.facts import NativeFacts, Symlink, encode_facts
-from gpuenv.model.version import BUNDLE
+from gpuenv.model.filename import BUNDLE
 
 __all__ = ["Repacked", "bundle_name", "bundled_facts", "repack", "rewheel"]
 

@@ -21,8 +21,8 @@ from gpuenv.archive.zipwrite import write_wheel
 from gpuenv.bundle.amend import NOTHING, Amendment, amended
 from gpuenv.bundle.record import SIGNATURES, record_row, rewritten_record
 from gpuenv.errors import ArchiveError
+from gpuenv.model.filename import BUNDLE
 from gpuenv.model.follow import Astray, followed
-from gpuenv.model.version import BUNDLE
 
 __all__ = ["LinksAs", "Rewheeled", "copies", "to_wheel", "wheel_name"]
 

@@ -7,10 +7,9 @@ from packaging.pylock import Pylock, PylockValidationError
 from packaging.version import Version
 
 from gpuenv.errors import Inexpressible
-from gpuenv.model.filename import label_of
+from gpuenv.model.filename import BUNDLE, label_of
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.target import PLATFORMS, Target
-from gpuenv.model.version import BUNDLE
 from gpuenv.toml.write import inline
 
 __all__ = ["Placed", "inexpressible", "pylock", "refuse", "requirements"]

@@ -10,7 +10,7 @@ from gpuenv.archive.ranges import SparseFile
 from gpuenv.errors import ArchiveError
 from gpuenv.model.distribution import About
 from gpuenv.model.facts import decode_facts, own
-from gpuenv.model.version import stem_of
+from gpuenv.model.filename import stem_of
 
 __all__ = ["AboutBundle", "about_bundle", "about_file"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
+from gpuenv.model.filename import stem_of
 from gpuenv.model.target import Target
-from gpuenv.model.version import stem_of
 
 __all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget"]
 

@@ -7,20 +7,15 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from gpuenv.model.filename import BUNDLE, is_native, stem_of
-
 __all__ = [
-    "BUNDLE",
     "InvalidSpecifier",
     "InvalidVersion",
     "SpecifierSet",
     "Version",
     "distribution_of",
-    "is_native",
     "normal_name",
     "parse_specifier",
     "parse_version",
-    "stem_of",
 ]
 
 _NORMAL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")

@@ -14,6 +14,7 @@ from gpuenv.model.clash import kinds_of, runtimes
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.facts import NativeFacts, Vendor
+from gpuenv.model.filename import is_native
 from gpuenv.model.host_libraries import DRIVER_LIBRARIES, allowed_by, vendor_of
 from gpuenv.model.linkage import Linkage, Met, Role, linkage_of_library
 from gpuenv.model.linkage import Need as Asked
@@ -21,7 +22,7 @@ from gpuenv.model.requirement import Requirement
 from gpuenv.model.roles import majors_of
 from gpuenv.model.rules import RUNTIME_NAMES, PackageRules, Scan
 from gpuenv.model.runtimes import runtime_of
-from gpuenv.model.version import distribution_of, is_native, parse_version
+from gpuenv.model.version import distribution_of, parse_version
 from gpuenv.solve.device import build_refusal, cuda_level, device_refusal, level_refusal, runtime_name, too_old, ways
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits
@@ -108,7 +109,7 @@ class Natives:
     def _judge(self, wheel: WheelFile) -> Judgement:
         if refusal := build_refusal(wheel, self._task.target):
             return Judgement(refusal)
-        claimed = self._claimed(wheel)
+        claimed = self._claimed(wheel) if wheel.label else ()
         if not (claimed or self._policy_reads(wheel)):
             return Judgement()
         facts, target, name = self.facts(wheel), self._task.target, distribution_of(wheel.filename)
@@ -129,10 +130,8 @@ class Natives:
 
     def _claimed(self, wheel: WheelFile) -> tuple[str, ...]:
         """The architectures that a variant says it has code for, where the policy does not take it at its word."""
-        trusted = self._task.rules.scan is Scan.NONE or not wheel.label
-        if trusted or self._rules(distribution_of(wheel.filename)).gpu_code == "trust":
-            return ()
-        return self._claims(wheel)
+        rules, scan = self._rules(distribution_of(wheel.filename)), self._task.rules.scan
+        return () if scan is Scan.NONE or rules.gpu_code == "trust" else self._claims(wheel)
 
     def refused(self, wheel: WheelFile, reason: str) -> bool:
         """Was the wheel judged, and refused for this reason?"""

@@ -12,10 +12,10 @@ from typing import TypeVar
 from gpuenv.binaries.elf import origin_paths
 from gpuenv.errors import NetworkError, OfflineError
 from gpuenv.index import IndexClient
+from gpuenv.model.filename import is_native
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Progress
-from gpuenv.model.version import is_native
 from gpuenv.store.store import Staged, Store
 
 __all__ = ["PassBy", "fetch"]

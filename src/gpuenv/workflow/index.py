@@ -16,11 +16,10 @@ from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
 from gpuenv.index.simple import split_wheel
 from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.facts import NativeFacts, decode_facts
-from gpuenv.model.filename import label_of
+from gpuenv.model.filename import BUNDLE, label_of, stem_of
 from gpuenv.model.made import MadeIndex
 from gpuenv.model.providers import decode_rows
 from gpuenv.model.variants import BadVariants, Variants, parse_variants
-from gpuenv.model.version import BUNDLE, stem_of
 from gpuenv.workflow.artifacts import facts_of
 from gpuenv.workflow.ledger import LEDGER, check_free, ledger_of, places_of, read_ledger, stale
 from gpuenv.workflow.project import Project, write_atomically

@@ -11,7 +11,8 @@ from gpuenv.binaries.artifact import read_objects
 from gpuenv.errors import UsageError
 from gpuenv.model.coverage import coverage
 from gpuenv.model.facts import NativeFacts, ObjectFacts, encode_facts, with_damage
-from gpuenv.model.version import BUNDLE, distribution_of, stem_of
+from gpuenv.model.filename import BUNDLE, stem_of
+from gpuenv.model.version import distribution_of
 from gpuenv.workflow.facts import FactsCache, read_tree, sha256_of
 from gpuenv.workflow.project import Project, write_atomically
 from gpuenv.workflow.published import PublishedFacts

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urldefrag
 
 from gpuenv.errors import StoreError
+from gpuenv.model.filename import is_native
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage
 from gpuenv.model.manifest import Index, Manifest
 from gpuenv.model.plan import Plan
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.url import without_credentials
-from gpuenv.model.version import is_native
 from gpuenv.store.commit import exchange, sync_filesystem
 from gpuenv.store.store import Store
 from gpuenv.view.build import build_view, mark_again

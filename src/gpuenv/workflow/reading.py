@@ -13,8 +13,8 @@ from gpuenv.binaries.artifact import may_matter, read_artifact
 from gpuenv.binaries.unpacked import CheckedWheel, Unpacked
 from gpuenv.errors import ArchiveError
 from gpuenv.model.facts import NativeFacts, Symlink, moved
+from gpuenv.model.filename import BUNDLE
 from gpuenv.model.lock import LockedArtifact
-from gpuenv.model.version import BUNDLE
 
 __all__ = ["read_packed", "read_stored"]
 

@@ -14,9 +14,8 @@ from gpuenv.bundle.repack import bundle_name, repack, rewheel
 from gpuenv.bundle.towheel import LinksAs, to_wheel, wheel_name
 from gpuenv.bundle.variant import amendment_of
 from gpuenv.errors import StoreError, UsageError
-from gpuenv.model.filename import split_filename
+from gpuenv.model.filename import BUNDLE, split_filename
 from gpuenv.model.made import Made, State
-from gpuenv.model.version import BUNDLE
 from gpuenv.workflow.artifacts import facts_of
 from gpuenv.workflow.facts import sha256_of
 from gpuenv.workflow.outputs import write_output

@@ -10,13 +10,13 @@ from gpuenv.host.libraries import HostLibrary, find_libraries
 from gpuenv.model.carries import carries, defines
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.facts import NativeFacts, ObjectFacts, own
+from gpuenv.model.filename import BUNDLE, is_native
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.loader import installed_at
 from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.rules import NativeRules, PackageRules, Scan
 from gpuenv.model.stored import Directory, decode_listing
 from gpuenv.model.target import Target
-from gpuenv.model.version import BUNDLE, is_native
 from gpuenv.store.linked import DEVEL
 from gpuenv.view.preload import Installed, modules_of
 from gpuenv.workflow.facts import FactsCache, OfferedFacts

@@ -9,11 +9,12 @@ from gpuenv.errors import NotLocked, StaleLock, UsageError
 from gpuenv.lock import why_stale
 from gpuenv.model.architecture import nearest_gpu, parse_gpu
 from gpuenv.model.facts import NativeFacts
+from gpuenv.model.filename import is_native
 from gpuenv.model.lock import Lock, LockedArtifact
 from gpuenv.model.locked_graph import LockedGraph
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import split_soname
-from gpuenv.model.version import is_native, normal_name
+from gpuenv.model.version import normal_name
 from gpuenv.model.why import (
     WhyGpu,
     WhyPackage,
