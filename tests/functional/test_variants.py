@@ -316,3 +316,47 @@ def test_other_installers_take_the_plain_wheel(kernels: Shelf, tmp_path: Path, i
     assert (tmp_path / "into" / "kernels-1.0.dist-info").is_dir()
     assert not (tmp_path / "into" / "kernels-1.0.dist-info" / "variant.json").exists()
     shutil.rmtree(tmp_path / "into")
+
+
+def test_bundles_of_variants(project: Project) -> None:
+    """A variant packed as a bundle keeps its label, is taken before its wheel, and says itself what it is."""
+    folder = project.root / "shelf"
+    wheel = make_wheel(folder, "kernels", label="gfx942", variant=claim("gfx942"), files=code("gfx942"), tags=TAGS)
+    project.run("repack", wheel, "-o", folder)
+    make_variants(folder, "kernels", "1.0", {"gfx942": claim("gfx942")})
+    project.write(
+        ["kernels"], targets=HERE + gpus("gfx942"), more='[[tool.gpuenv.index]]\nname = "s"\npath = "shelf"\n'
+    )
+
+    project.run("lock")
+    found = locked(project)["kernels"]
+    assert (f"kernels-1.0-{TAGS}-gfx942.whl.tar.zst", "gfx942") == (found["file"], found["variant"]["label"])
+    project.run("sync", "--target", "here")
+    assert (project.site / "kernels-1.0.dist-info" / "variant.json").exists()
+
+
+def test_a_version_that_no_variant_was_built_against(project: Project) -> None:
+    """Where every variant needs another version than the project has, the conflict names the variant."""
+    project.offer("frame", "2.7")
+    shelf = Shelf(project, "kernels")
+    shelf.offer("f29", {"abi_dependency": {"frame": ["2.9"]}}, tags="py3-none-any")
+    shelf.list(providers={"abi_dependency": {"builtin": "abi_dependency"}})
+    project.write(["kernels"])
+
+    assert lock_error(project)["causes"] == [
+        "train requires kernels",
+        "kernels 1.0 requires frame==2.9.* (variant f29)",
+        "no version of frame satisfies this (the newest is 2.7)",
+    ]
+
+
+def test_another_variant_of_the_same_version(kernels: Shelf) -> None:
+    """A change of the variant alone is told as one; `why` says what the variant is."""
+    project = kernels.project
+    project.write(["kernels"], targets=HERE + gpus("gfx942"))
+    project.run("lock")
+    why = project.run("why", "kernels", "--json").json["targets"]["here"]
+    assert why["variant"] == {"label": "gfx942", "properties": ["amd :: gfx_arch :: gfx942"]}
+
+    project.write(["kernels"], targets=HERE + gpus("gfx90a"))
+    assert "kernels==1.0 (gfx942) -> 1.0 (gfx90a)" in project.run("lock").err
