@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from gpuenv.archive.bundled import open_bundle
-from gpuenv.bundle.amend import Amendment, with_keyword, with_label
+from gpuenv.bundle.amend import Amendment, check_extras, with_keyword, with_label
 from gpuenv.bundle.repack import repack, rewheel
 from gpuenv.bundle.towheel import to_wheel
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.index.metadata import parse_metadata
-from gpuenv.model.default_extras import DefaultExtras
+from gpuenv.model.default_extras import DefaultExtras, checked
 from tests.support.bundles import digest_of, make_bundle
 from tests.support.wheels import make_wheel
 
@@ -94,6 +94,25 @@ def test_a_default_extra_must_be_one(tmp_path: Path, wheel: Path) -> None:
     with (tmp_path / "out.whl").open("wb") as file, pytest.raises(UsageError) as caught:
         rewheel(wheel, file, Amendment(extras=(("nvidia", ("{sm}", "gpu")),)))
     assert caught.value.message == "`gpu`, a default extra for `nvidia`, is no extra of it: it has cpu"
+
+
+@pytest.mark.parametrize(
+    ("extras", "words", "hint"),
+    [
+        ({"gfx-942": ["cpu"]}, "`gfx-942`, which default extras are for, is no selector", "did you mean `gfx942`?"),
+        (
+            {"amd": ["device-{gfxx}"]},
+            "`{gfxx}` is not a placeholder, in the default extras for `amd`",
+            "known: `{gfx}`, `{family}`, `{sm}`, `{cuda_major}`, `{rocm_major}`",
+        ),
+    ],
+)
+def test_a_row_that_nobody_would_read_is_refused(extras: dict[str, list[str]], words: str, hint: str) -> None:
+    """Selectors and placeholders that gpuenv does not know are typos: whoever locks would pass over them."""
+    with pytest.raises(UsageError) as caught:
+        check_extras(checked(extras), ["cpu"])
+    assert caught.value.message == words
+    assert caught.value.hints == (hint,)
 
 
 def test_links_have_no_place_in_a_wheel(tmp_path: Path) -> None:

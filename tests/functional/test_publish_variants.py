@@ -141,6 +141,20 @@ def test_default_extras_come_from_a_file(project: Project) -> None:
         assert words in project.run("repack", "--to", "wheel", "--default-extras", table, "-o", out, wheel, rc=2).err
 
 
+def test_a_table_that_cannot_be_read_makes_no_index(project: Project) -> None:
+    """A wheel that announces default extras must have them, in the form that whoever locks it reads."""
+    announced = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nKeywords: gpuenv-default-extras\n"
+    for data, words in (
+        (b"{}", "default-extras.json of demo-1.0-py3-none-any.whl cannot be read"),
+        (None, "which cannot be had"),
+    ):
+        files: dict[str, bytes | str] = {} if data is None else {"demo-1.0.dist-info/default-extras.json": data}
+        wheel = project.wheel("demo", files={"demo.py": "", **files}, metadata=announced)
+        before = snapshot(wheel.parent)
+        assert words in project.run("index", wheel.parent, rc=1).err
+        assert snapshot(wheel.parent) == before
+
+
 def test_what_is_a_variant_already_is_refused(project: Project, wheels: Path) -> None:
     """With its label; so are flags that no variant has."""
     variant = wheels / "demo-1.0-py3-none-any-rocm.whl"

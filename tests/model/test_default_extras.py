@@ -36,6 +36,7 @@ def test_what_is_written_is_read_again() -> None:
         (document({}, more=1), "no others"),
         (b'{"version": 1}', "no others"),
         (b'{"version": 2, "default-extras": {}}', "its version is 2"),
+        (b'{"version": 1.0, "default-extras": {}}', "its version is 1.0"),
         (b'{"version": true, "default-extras": {}}', "its version is true"),
         (document([]), "object of arrays"),
         (document({"amd": "x"}), "object of arrays"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.default_extras import FILE, KEYWORD, DefaultExtras, encode, templates
 from gpuenv.model.filename import stem_of
+from gpuenv.model.selectors import PLACEHOLDERS, nearest_selectors, parse_selector, template_problem
 from gpuenv.model.version import normal_name
 
 __all__ = ["NOTHING", "VARIANT", "Amendment", "amended", "check_extras", "with_keyword", "with_label"]
@@ -66,9 +67,20 @@ def amended(amendment: Amendment, dist_info: str, read: Callable[[str], bytes | 
 
 
 def check_extras(extras: DefaultExtras, provided: list[str]) -> None:
-    """Raise UsageError for an extra that the distribution does not have; what a template means nobody knows yet."""
+    """Raise UsageError for what nobody would ever choose: extras that the distribution does not have, wrong selectors.
+
+    What a template will mean nobody knows yet, but its placeholders must be some that there are.
+    """
     known = {normal_name(extra) for extra in provided}
     for selector, names in extras:
+        if parse_selector(selector) is None:
+            hints = [f"did you mean `{near}`?" for near in nearest_selectors(selector)]
+            raise UsageError(f"`{selector}`, which default extras are for, is no selector", hints=hints)
+        if problem := next((why for name in names if (why := template_problem(name))), None):
+            raise UsageError(
+                f"{problem}, in the default extras for `{selector}`",
+                hints=[f"known: {', '.join(f'`{{{one}}}`' for one in PLACEHOLDERS)}"],
+            )
         if wrong := [name for name in names if not templates(name) and name not in known]:
             has = f"it has {', '.join(sorted(known))}" if known else "it has none"
             raise UsageError(f"`{wrong[0]}`, a default extra for `{selector}`, is no extra of it: {has}")

@@ -21,7 +21,7 @@ from gpuenv.model.version import normal_name
 if TYPE_CHECKING:
     from gpuenv.archive.bundled import SmallFact
 
-__all__ = ["FolderIndex", "file_digest", "metadata_in", "path_of", "wheel_metadata"]
+__all__ = ["FolderIndex", "file_digest", "metadata_in", "path_of", "read_extras", "wheel_metadata"]
 
 
 def path_of(url: str) -> Path:
@@ -45,13 +45,22 @@ def metadata_in(
     return SmallFact(file, is_wanted)
 
 
+def read_extras(known: Metadata, file: BufferedReader, filename: str) -> Metadata:
+    """The metadata of a wheel or bundle, with its default extras if it announces some; raises ArchiveError without."""
+    if known.default_extras_by is None:
+        return known
+    try:
+        data = metadata_in(file, filename, EXTRAS).read()
+    except ArchiveError as error:
+        raise ArchiveError(f"it announces {EXTRAS}, which cannot be had: {error.message}") from None
+    return with_extras(known, data, filename)
+
+
 def wheel_metadata(path: Path, filename: str) -> Metadata:
     """The metadata inside a wheel on this disk."""
     try:
         with path.open("rb") as file:
-            known = parse_metadata(metadata_in(file, filename).read())
-            if known.default_extras_by is not None:
-                known = with_extras(known, metadata_in(file, filename, EXTRAS).read(), filename)
+            known = read_extras(parse_metadata(metadata_in(file, filename).read()), file, filename)
     except OSError as error:
         raise NetworkError(f"cannot read {path}", causes=[str(error.strerror)]) from None
     except ArchiveError as error:

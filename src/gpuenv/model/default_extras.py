@@ -44,7 +44,7 @@ def parse(data: bytes) -> DefaultExtras:
     if not isinstance(said, dict):
         raise BadDefaultExtras("it is no JSON object")
     version = said.get("version")
-    if isinstance(version, bool) or version != _VERSION:
+    if type(version) is not int or version != _VERSION:
         raise BadDefaultExtras(f"its version is {json.dumps(version)[:40]}, and 1 is the only one known")
     if said.keys() != {"version", "default-extras"}:
         raise BadDefaultExtras("it must have the keys `version` and `default-extras` and no others")

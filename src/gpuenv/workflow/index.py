@@ -11,10 +11,9 @@ from gpuenv.archive.wheel import WheelArchive, open_wheel
 from gpuenv.bundle.index import PROVIDES, Entry, StaticIndex, static_index
 from gpuenv.errors import ArchiveError, GpuenvError, UsageError
 from gpuenv.index.cache import IndexCache
-from gpuenv.index.folder import file_digest, metadata_in
-from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
+from gpuenv.index.folder import file_digest, metadata_in, read_extras
+from gpuenv.index.metadata import check_identity, parse_metadata
 from gpuenv.index.simple import split_wheel
-from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.model.filename import BUNDLE, label_of, stem_of
 from gpuenv.model.made import MadeIndex
@@ -99,8 +98,7 @@ def _entry(path: Path, cache: IndexCache, project: Project) -> Entry:
     with path.open("rb") as file:
         metadata = metadata_in(file, path.name).read()
         known = check_identity(parse_metadata(metadata), path.name)
-        if known.default_extras_by is not None:
-            with_extras(known, metadata_in(file, path.name, EXTRAS).read(), path.name)
+        read_extras(known, file, path.name)
     facts = facts_of(path, digest.sha256, project)
     if stated is not None and _own(stated) != _own(facts):
         raise ArchiveError("its native.json does not say what its binaries say")
