@@ -187,14 +187,17 @@ def _idle(project: Project, solutions: "Mapping[str, Solution]") -> Iterator[str
 
 
 def _saved(project: Project, answer: _Answer) -> Mapping[str, int]:
-    """The bytes that default extras spare, by target; nobody is asked where no rule with a placeholder chose one."""
-    if not any(pin.default_extras for solution in answer.solutions.values() for pin in solution.pins.values()):
+    """The bytes that default extras spare, by target; nobody is asked where no rule for architectures chose one."""
+    pins = [pin for solution in answer.solutions.values() for pin in solution.pins.values() if pin.default_extras]
+    if not pins:
         return {}
     import asyncio
 
     from gpuenv.workflow.route import Routes
-    from gpuenv.workflow.saved import saved
+    from gpuenv.workflow.saved import may_save, saved
 
+    if not any(map(may_save, pins)):
+        return {}
     routes, targets = Routes(project.manifest, project.default_index), project.manifest.targets
 
     async def run() -> Mapping[str, int]:

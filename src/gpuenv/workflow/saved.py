@@ -1,7 +1,7 @@
 """What default extras spare: the bytes that all extras which the same rules could have named would have brought.
 
-Only rules with placeholders count (`device-{gfx}`), and only files that nothing else brings. What those files would
-bring in turn is not looked at, so that the real figure is no smaller.
+Only rules with placeholders for architectures count (`device-{gfx}`), for these extras are there to be taken together,
+and only files that nothing else brings. What they would bring in turn is not looked at: the real figure is no smaller.
 """
 
 import asyncio
@@ -21,11 +21,13 @@ __all__ = ["may_save", "saved"]
 
 # What a distribution is not asked for: its name, and an extra that others of its kind have taken the place of.
 _Extra = tuple[str, str]
+_ARCHITECTURES = ("{gfx}", "{sm}", "{family}")
 
 
-def may_save(solution: Solution) -> bool:
-    """Did a rule with a placeholder choose an extra?"""
-    return any("{" in one.template for pin in solution.pins.values() for one in pin.default_extras)
+def may_save(pin: Pin) -> list[str]:
+    """The rules with a placeholder for architectures that chose an extra of a distribution."""
+    templates = dict.fromkeys(one.template for one in pin.default_extras)
+    return [template for template in templates if any(field in template for field in _ARCHITECTURES)]
 
 
 async def saved(
@@ -38,7 +40,7 @@ async def saved(
     """The bytes spared, by target; targets that spare none are left out, as are those where a size is not known."""
     found = {}
     for name, solution in solutions.items():
-        if may_save(solution):
+        if any(map(may_save, solution.pins.values())):
             sizes = await _Spared(client, routes, targets[name], solution, exclude_newer).sizes()
             if sizes:
                 found[name] = sum(sizes)
@@ -72,8 +74,7 @@ class _Spared:
         metadata: dict[str, Metadata] = {}
         todo: list[_Extra] = []
         for pin in self._pins.values():
-            templates = dict.fromkeys(one.template for one in pin.default_extras)
-            if any("{" in template for template in templates):
+            if templates := may_save(pin):
                 metadata[pin.name] = await self._metadata(pin)
                 named = [extra for template in templates for extra in siblings(template, metadata[pin.name].extras)]
                 todo += [(pin.name, extra) for extra in named if extra not in pin.extras]
