@@ -1,9 +1,11 @@
 """File names of wheels, bundles and variants."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpuenv.model.distribution import WheelFile
-from gpuenv.model.filename import FileName, is_native, label_of, split_filename, tags_of, version_of
+from gpuenv.model.filename import BUNDLE, FileName, is_native, label_of, split_filename, tags_of, version_of
 
 PLAIN = "torch-2.9.0+cu128-cp312-cp312-manylinux_2_28_x86_64"
 NAMES = {
@@ -71,3 +73,21 @@ def test_wheel_file() -> None:
     wheel = WheelFile("foo-1.0-py3-none-any-a.whl", "https://files.index.example/y")
 
     assert (wheel.build, wheel.label) == ((-1, ""), "a")
+
+
+words = st.from_regex(r"[A-Za-z0-9_.]{1,8}", fullmatch=True)
+tags = st.from_regex(r"[a-z][a-z0-9_.]{0,8}", fullmatch=True)
+builds = st.just("") | st.from_regex(r"[0-9]{1,3}[a-z0-9_]{0,3}", fullmatch=True)
+labels = st.just("") | st.from_regex(r"[0-9a-z_.]{1,12}", fullmatch=True)
+
+
+@given(words, words, builds, tags, words, words, labels, st.sampled_from([".whl", BUNDLE]))
+def test_no_name_has_two_readings(
+    name: str, version: str, build: str, python: str, abi: str, platform: str, label: str, packed: str
+) -> None:
+    """Whatever parts a name is made of come back, since no Python tag begins with a digit."""
+    parts = [name, version, *([build] if build else []), python, abi, platform, *([label] if label else [])]
+
+    found = split_filename("-".join(parts) + packed)
+
+    assert FileName(name, version, build, f"{python}-{abi}-{platform}", label) == found
