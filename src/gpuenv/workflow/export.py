@@ -15,7 +15,6 @@ from gpuenv.workflow.project import Project, write_atomically
 __all__ = ["Exported", "Format", "export"]
 
 Format = Literal["pylock", "requirements"]
-_SHOWN = 3
 
 
 class Exported(NamedTuple):
