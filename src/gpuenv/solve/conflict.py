@@ -128,9 +128,11 @@ def _with_urls(conflict: Conflict, provider: Provider, needs: Sequence[Need], ur
         version = version_of(wheel.filename)
         if provider.target.tag_rank(wheel.tags) is None:
             refusals.append(Refusal(version, f"is not for {describe(provider.target)} (only {wheel.tags})"))
-        elif reason := provider.variants.refusal(wheel) or provider.native_refusal(wheel):
-            refusals.append(Refusal(version, reason))
-        elif reason := provider.without_extras[needs[0].key.name].get(str(parse_version(version))):
+        elif reason := (
+            provider.variants.refusal(wheel)
+            or provider.native_refusal(wheel)
+            or provider.without_extras[needs[0].key.name].get(str(parse_version(version)))
+        ):
             refusals.append(Refusal(version, reason))
         elif len(urls) == 1:
             refusals.append(Refusal(version, f"is what {url} holds"))
