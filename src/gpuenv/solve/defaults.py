@@ -12,7 +12,7 @@ from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.selectors import Chosen, Machine, Miss, Selectors, machines, parse_selector, siblings, walk
 from gpuenv.model.target import Target
 
-__all__ = ["DefaultChoice", "Defaults", "has_defaults"]
+__all__ = ["DefaultChoice", "Defaults", "has_defaults", "meant"]
 
 PROJECT, PUBLISHER = "project", "publisher"
 _PLACES = {PROJECT: "tool.gpuenv.default-extras", PUBLISHER: "its default-extras.json"}
@@ -93,7 +93,7 @@ def _left(
             alone = [walk({selector: (template,)}, machine, metadata.extras, who) for template in table[selector]]
             for miss in alone:
                 if isinstance(miss, Miss):
-                    yield f"{_asked(miss)}{_meant(miss, metadata.extras)}"
+                    yield f"{_asked(miss)}{meant(miss.rules[0].extra, metadata.extras)}"
 
 
 def _refusal(machine: Machine, miss: Miss, extras: Sequence[str]) -> str:
@@ -107,7 +107,7 @@ def _refusal(machine: Machine, miss: Miss, extras: Sequence[str]) -> str:
 
 
 def _none_taken(miss: Miss, extras: Sequence[str]) -> str:
-    return f"{_asked(miss)}: none is taken{_meant(miss, extras)}"
+    return f"{_asked(miss)}: none is taken{meant(miss.rules[0].extra, extras)}"
 
 
 def _asked(miss: Miss, machine: Machine | None = None) -> str:
@@ -118,6 +118,7 @@ def _asked(miss: Miss, machine: Machine | None = None) -> str:
     return f"has no extra {names}, which {_PLACES[miss.rules[0].who]} asks for{where} ({rules})"
 
 
-def _meant(miss: Miss, extras: Sequence[str]) -> str:
-    near = get_close_matches(miss.rules[0].extra, extras, 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+def meant(extra: str, extras: Sequence[str]) -> str:
+    """The end of a sentence about an extra that is none: which one was probably meant."""
+    near = get_close_matches(extra, extras, 1, 0.6)
+    return f"; did you mean `{near[0]}`?" if near else ""

@@ -15,7 +15,7 @@ from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
 from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.version import distribution_of, parse_version
-from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults
+from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults, meant
 from gpuenv.solve.device import has_companions, idle_patterns, matters_by_metadata, matters_by_name, remarks
 from gpuenv.solve.exchange import Exchange, short
 from gpuenv.solve.native import Natives
@@ -343,7 +343,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             yield from self.default_choice(candidate).warnings
             return
         if extra and extra not in metadata.extras:
-            yield f"{who} has no extra `{extra}`"
+            yield f"{who} has no extra `{extra}`{meant(extra, metadata.extras)}"
         if not extra:
             yield from self._variant_warnings(candidate, candidate.wheel)
         facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
