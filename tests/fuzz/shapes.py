@@ -177,7 +177,7 @@ def bundled(data: bytes) -> bytes:
     about = {"bundle": 1, "links": links, "frames": rows}
     said = json.dumps(about).encode() if said is None else said
     frames[0] = tar(_header(b"x-1.dist-info/bundle.json", b"0", len(said), b"") + said)[:-1024] + frames[0]
-    checked = {zstd.CompressionParameter.checksum_flag: 1}
+    checked: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
     packed = [(zstd.compress(plain, options=checked), len(plain)) for plain in [*frames, end + bytes(1024)]]
     table = b"".join(struct.pack("<II", len(one), size) for one, size in packed)
     head = struct.pack("<II", 0x184D2A5E, len(table) + 9)
