@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpuenv.index.metadata import parse_metadata
 from gpuenv.model.answer import Conflict, Missing, Solution
@@ -233,3 +235,48 @@ def test_the_order_of_a_page_means_nothing() -> None:
     turned = [names[place:] + names[:place] for place in range(len(names))]
 
     assert {"py3-none-any-gfx942"} == {taken(task(release(one), labels=AMD, target=MI300, code=code)) for one in turned}
+
+
+def test_variants_that_are_gone() -> None:
+    """Variants of which every wheel was yanked part no target; one that serves some GPUs alone does."""
+    known = release(["py3-none-any-gfx90a", "py3-none-any-gfx942", "py3-none-any-null"])
+    gone = [file(wheel.filename, yanked="") for wheel in known.wheels]
+    none = Release("1.0", (*gone[:2], known.wheels[2]), False, known.variants)
+    one = Release("1.0", (gone[0], *known.wheels[1:]), False, known.variants)
+
+    assert taken(task(none, labels=AMD, target=BOTH)) == "py3-none-any-null"
+    conflict = solve(task(one, labels=AMD, target=BOTH))
+    assert isinstance(conflict, Conflict)
+    assert "(nothing serves gfx90a, gfx942 serves gfx942)" in conflict.refusals[0].reason
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "1-", "10-", "9-"]),
+            st.sampled_from(
+                ["py3-none-any", "cp312-cp312-manylinux_2_17_x86_64", "cp312-abi3-linux_x86_64", "py3-none-win32"]
+            ),
+            st.sampled_from(["", "-null", "-v1", "-v3", "-v4", "-unknown"]),
+        ),
+        min_size=1,
+        unique=True,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_the_choice_is_the_order_of_the_standard(names: list[tuple[str, str, str]]) -> None:
+    """First the label by its place, then the tags, then the build number; what does not fit counts for nothing."""
+    target = Target("t", cpu="x86-64-v3")
+    labels = {"null": {}, **LEVELS, "v4": {"x86_64": {"level": ["v4"]}}}
+    order = ["-v3", "-v1", "-null", ""]
+    fitting = [
+        ((order.index(label), rank, -int(build.rstrip("-") or -1)), f"{build}{tags}{label}")
+        for build, tags, label in names
+        if label in order and (rank := target.tag_rank(tags)) is not None
+    ]
+    asked = task(release(["".join(name) for name in names]), labels=labels, target=target)
+
+    if fitting:
+        assert min(fitting)[1] == taken(asked)
+    else:
+        assert isinstance(solve(asked), Conflict)
