@@ -7,22 +7,13 @@ import pytest
 from gpuenv.lock import decode
 from gpuenv.model.lock import LockedTarget
 from tests.support.bundles import facts_in, make_bundle
-from tests.support.compiled import HEADERS, compile_library, needs_compiler, needs_headers
+from tests.support.compiled import HEADERS, MODULE, compile_library, needs_compiler, needs_headers
 from tests.support.project import HERE, Project
 
 TAGS = "py3-none-manylinux2014_x86_64"
 INDEX = '[[tool.gpuenv.index]]\nname = "local"\nurl = "{url}"\n'
 TABLE = """{"version": 1, "sonames": {"libwrap.so.1": ["rocm-tree"], "librocsparse.so.0": ["rocm-tree"],
 "libamdhip64.so.5": ["hip-tree"], "libsystem.so.1": ["system-tree"]}}"""
-
-MODULE = """
-#include <Python.h>
-extern int value(void);
-static PyObject *get(PyObject *self, PyObject *args) { return PyLong_FromLong(value()); }
-static PyMethodDef methods[] = {{"get", get, METH_NOARGS, ""}, {0}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "core", "", -1, methods};
-PyMODINIT_FUNC PyInit_core(void) { return PyModule_Create(&module); }
-"""
 
 pytestmark = [
     pytest.mark.skipif("linux-x86_64" not in HERE, reason="the compiled binaries are for x86-64"),

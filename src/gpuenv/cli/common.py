@@ -128,26 +128,38 @@ class Flags:
 
 def command(app: typer.Typer, name: str, function: Callable[..., None], **settings: Any) -> None:
     """Register `function(session, …)` as a command; it takes the common flags, and those of its `Flags` parameters."""
-    bundles, own = {}, []
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        made = next((m for m in getattr(parameter.annotation, "__metadata__", ()) if isinstance(m, Flags)), None)
-        if made is None:
-            own.append(parameter)
-        else:
-            bundles[parameter.name] = made.make
-            own += inspect.signature(made.make).parameters.values()
 
     @functools.wraps(function)
     def wrapper(ctx: typer.Context, **given: Any) -> None:
         before = ctx.find_root().obj
         common = {flag: _given(flag, given.pop(flag), before) for flag in COMMON}
         before.update(common)
-        for parameter, make in bundles.items():
-            given[parameter] = make(**{flag: given.pop(flag) for flag in inspect.signature(make).parameters})
-        function(_session(common), **given)
+        function(_session(common), **_arguments(function, given))
 
-    take_common(wrapper, own)
+    take_common(wrapper, _flags_of(function))
     app.command(name, **settings)(wrapper)
+
+
+def _parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Callable[..., Any] | None]]:
+    """The parameters of a function but for its session, each with what makes it of flags, if something does."""
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        flags = next((m for m in getattr(parameter.annotation, "__metadata__", ()) if isinstance(m, Flags)), None)
+        found.append((parameter, flags.make if flags else None))
+    return [(parameter, make) for parameter, make in found if parameter.name != "session"]
+
+
+def _flags_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The flags that a function takes, itself or by way of what makes its parameters."""
+    return [flag for parameter, make in _parameters(function) for flag in (_flags_of(make) if make else [parameter])]
+
+
+def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a function, of the values of all flags."""
+    return {
+        parameter.name: make(**_arguments(make, given)) if make else given[parameter.name]
+        for parameter, make in _parameters(function)
+    }
 
 
 def take_common(function: Callable[..., None], own: list[inspect.Parameter]) -> None:

@@ -24,28 +24,15 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The file; default: `pylock.T.toml`.", metavar="FILE")
     ] = None,
     frozen: o.Frozen = False,
-    extra: o.Extra = None,
-    all_extras: o.AllExtras = False,
-    group: o.Group = None,
-    all_groups: o.AllGroups = False,
-    no_group: o.NoGroup = None,
-    no_default_groups: o.NoDefaultGroups = False,
+    chosen: o.Chosen,
     indexes: o.Indexes,
 ) -> None:
     """Write locked targets as files that pip and uv install, a file for each target."""
     from gpuenv.workflow.export import export as work
-    from gpuenv.workflow.sync import Asked, roots_of
+    from gpuenv.workflow.sync import roots_of
 
     project = session.project(indexes)
-    asked = Asked(
-        extras=tuple(extra or ()),
-        all_extras=all_extras,
-        groups=tuple(group or ()),
-        all_groups=all_groups,
-        without_groups=tuple(no_group or ()),
-        default_groups=not no_default_groups,
-    )
-    made = work(project, roots_of(project.manifest, asked), kind=format, target=target, output=output, frozen=frozen)
+    made = work(project, roots_of(project.manifest, chosen), kind=format, target=target, output=output, frozen=frozen)
     warnings = tuple(_warning(one.target, one.unbound) for one in made if one.unbound)
     session.warn(warnings)
     if not session.as_json:

@@ -67,12 +67,8 @@ def _lock_use(*, locked: Locked = False, frozen: Frozen = False) -> LockUse:
     return LockUse.FROZEN if frozen else LockUse.REFRESH
 
 
-def _asked(
+def _chosen(
     *,
-    target: TargetName = None,
-    python: Python = None,
-    link_mode: LinkMode = None,
-    compile_bytecode: CompileBytecode = False,
     extra: Extra = None,
     all_extras: AllExtras = False,
     group: Group = None,
@@ -81,10 +77,6 @@ def _asked(
     no_default_groups: NoDefaultGroups = False,
 ) -> Asked:
     return Asked(
-        target=target,
-        python=python,
-        link_mode=link_mode,
-        compile_bytecode=compile_bytecode,
         extras=tuple(extra or ()),
         all_extras=all_extras,
         groups=tuple(group or ()),
@@ -92,6 +84,20 @@ def _asked(
         without_groups=tuple(no_group or ()),
         default_groups=not no_default_groups,
     )
+
+
+Chosen = Annotated[Asked, Flags(_chosen)]
+
+
+def _asked(
+    *,
+    target: TargetName = None,
+    python: Python = None,
+    link_mode: LinkMode = None,
+    compile_bytecode: CompileBytecode = False,
+    chosen: Chosen,
+) -> Asked:
+    return chosen._replace(target=target, python=python, link_mode=link_mode, compile_bytecode=compile_bytecode)
 
 
 Indexes = Annotated[IndexFlags, Flags(_indexes)]
