@@ -1,6 +1,6 @@
 """Time and memory of `gpuenv inspect` on real wheels, beside `unzip -t` of the same files in the same run.
 
-    python benchmarks/inspect.py WHEEL...
+    python benchmarks/inspection.py WHEEL...
 
 Each program runs twice by turns, the better time counts. Memory is the highest resident set of the whole process, above
 that of an interpreter that does nothing; wheels are read from the file system's cache by both.
