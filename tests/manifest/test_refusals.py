@@ -68,6 +68,18 @@ REFUSED = [
         (),
     ),
     (
+        HEAD + 'dependencies = [\'numpy; "a" == "b"\']\n',
+        'project.dependencies[0]: `numpy; "a" == "b"` is not a requirement (PEP 508)',
+        ('3: dependencies = [\'numpy; "a" == "b"\']', "'b' is nothing that a marker compares with"),
+        (),
+    ),
+    (
+        HEAD + "dependencies = ['numpy; os_name ~= \"x\"']\n",
+        'project.dependencies[0]: `numpy; os_name ~= "x"` is not a requirement (PEP 508)',
+        ("3: dependencies = ['numpy; os_name ~= \"x\"']", "Undefined <Op('~=')> on 'posix' and 'x'."),
+        (),
+    ),
+    (
         HEAD + 'dependencies = ["numpy", 3]\n',
         "project.dependencies[1]: must be a string, not an integer",
         ('3: dependencies = ["numpy", 3]',),

@@ -114,6 +114,21 @@ def test_what_is_no_marker(marker: str) -> None:
         parse_requirement(f"dep; {marker}")
 
 
+@pytest.mark.parametrize("line", ["dep_", "dep[x-]", "dep; " + "(" * 40 + "os_name == 'nt'" + ")" * 40])
+def test_what_is_no_requirement(line: str) -> None:
+    """Names that end in what no name ends in, and parentheses without end, are refused before they lead anywhere."""
+    with pytest.raises(InvalidRequirement):
+        parse_requirement(line)
+    assert parse_requirement("dep; " + "(os_name == 'nt') or " * 40 + "os_name == 'nt'").marker
+
+
+@pytest.mark.parametrize("marker", ['"a" == "b"', '"a" in extras', '"a" == "b" and variant_label == ""'])
+def test_nothing_to_compare_with(marker: str) -> None:
+    """Two texts, and variables of lock files, raise as comparisons that mean nothing."""
+    with pytest.raises(ValueError, match="is nothing that a marker compares with"):
+        evaluate_marker(marker, LINUX)
+
+
 def test_meaningless_comparisons_raise() -> None:
     """One that cannot be made raises, whatever stands beside it, so that the line is told of as meaning nothing."""
     with pytest.raises(ValueError, match="Undefined"):

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from gpuenv.errors import ManifestError
-from gpuenv.model.requirement import InvalidRequirement, Requirement, parse_requirement
+from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.target import Target
 from gpuenv.model.url import redacted
 from gpuenv.model.version import normal_name
 from gpuenv.toml.locate import KeyPath, locate
@@ -17,6 +18,7 @@ __all__ = ["Document", "Node", "nearest"]
 
 _Decoded = TypeVar("_Decoded")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+_SOME_TARGET = Target("some").marker_environment
 _KINDS = {
     str: "a string",
     bool: "true or false",
@@ -143,15 +145,16 @@ class Node:
         return normal_name(text)
 
     def requirement(self) -> Requirement:
-        """A PEP 508 requirement."""
+        """A PEP 508 requirement; one with a marker that means nothing on any target is none."""
         text = self.text()
         try:
-            return parse_requirement(text)
-        except InvalidRequirement as error:
+            found = parse_requirement(text)
+            if found.marker is not None:
+                evaluate_marker(found.marker, _SOME_TARGET)
+        except ValueError as error:  # what packaging raises, for markers that do not compare too
             reason = str(error).partition("\n")[0].strip()
             raise self.error(f"`{text}` is not a requirement (PEP 508)", causes=[reason]) from None
-        except RecursionError:
-            raise self.error("is nested too deeply") from None
+        return found
 
     def requirements(self) -> tuple[Requirement, ...]:
         """An array of PEP 508 requirements."""

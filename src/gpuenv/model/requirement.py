@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
-from packaging.markers import Marker
+from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as _Parsed
 
@@ -15,6 +16,7 @@ __all__ = ["InvalidRequirement", "Requirement", "evaluate_marker", "parse_requir
 
 
 _NO_EXTRAS = re.compile(r"\s*[A-Za-z0-9._-]+\s*\[\s*\]")
+_DEPTH = 32  # parentheses within parentheses
 _AFTER_NAME, _AFTER_URL = re.compile(r";"), re.compile(r"[ \t]+;")
 
 
@@ -43,8 +45,12 @@ class Requirement:
 @cache
 def parse_requirement(text: str) -> Requirement:
     """Decode a PEP 508 requirement, the marker of which may ask for variants (PEP 825); raises InvalidRequirement."""
+    if text.count("(") > _DEPTH and max(accumulate((at == "(") - (at == ")") for at in text)) > _DEPTH:
+        raise InvalidRequirement(f"it has more than {_DEPTH} parentheses within one another")
     rest, of_variant = _without_variant(text) if asks_for_variant(text) else (text, None)
     parsed = _Parsed(rest)
+    if wrong := next((name for name in (parsed.name, *sorted(parsed.extras)) if name[-1] in "-_."), None):
+        raise InvalidRequirement(f"`{wrong}` is no name: it ends neither in a letter nor in a digit")
     return Requirement(
         name=normal_name(parsed.name),
         extras=tuple(sorted({normal_name(extra) for extra in parsed.extras})),
@@ -81,8 +87,11 @@ def evaluate_marker(
 ) -> bool:
     """Is the marker true in `environment` (sorted pairs, `Target.marker_environment`) for one extra and one variant?
 
-    variant: that of the wheel that brings the marker; leave it out for wheels that have none.
+    variant: that of the wheel that brings the marker; leave it out for wheels that have none. Raises ValueError for
+    comparisons that mean nothing: `os_name ~= "x"`, two texts, what only lock files know.
     """
-    if asks_for_variant(text):
-        return parse_marker(text).evaluate({**dict(environment), "extra": extra}, variant)
-    return _marker(text).evaluate({**dict(environment), "extra": extra})
+    known = {**dict(environment), "extra": extra}
+    try:
+        return parse_marker(text).evaluate(known, variant) if asks_for_variant(text) else _marker(text).evaluate(known)
+    except UndefinedEnvironmentName as error:
+        raise InvalidMarker(f"{error} is nothing that a marker compares with") from None

@@ -29,6 +29,7 @@ __all__ = ["PYTHON", "HasDefaults", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
+_SHOWN = 120  # characters of a line that means nothing
 
 
 class HasDefaults(Exception):
@@ -353,7 +354,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
                 yield f"{who} has no binary {pattern}, which [tool.gpuenv.packages.{candidate.key.name}] is about"
         for line in _lines(metadata, extra):
             if self._needs_of_line(line, extra) is None:
-                yield f"{who} has an unreadable requirement: `{line}`"
+                shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+                yield f"{who} has an unreadable requirement: `{shown}`"
 
     def _variant_warnings(self, candidate: Candidate, wheel: WheelFile) -> Iterator[str]:
         who, taken = f"{candidate.key.name} {candidate.text}", f"variant {wheel.label}" if wheel.label else "no variant"

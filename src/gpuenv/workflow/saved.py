@@ -11,7 +11,7 @@ from gpuenv.errors import GpuenvError
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Pin, Solution
 from gpuenv.model.distribution import Metadata, Page, WheelFile
-from gpuenv.model.requirement import InvalidRequirement, Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
 from gpuenv.model.selectors import siblings
 from gpuenv.model.target import Target
 from gpuenv.solve.offers import Offers
@@ -99,10 +99,11 @@ class _Spared:
         for line in metadata.by_extra.get(extra, ()):
             try:
                 requirement = parse_requirement(line)
-            except InvalidRequirement:  # such a line means nothing
+                marker = requirement.marker
+                holds = marker is None or evaluate_marker(marker, self._target.marker_environment, extra)
+            except ValueError:  # such a line, or its marker, means nothing
                 continue
-            marker = requirement.marker
-            if marker is None or evaluate_marker(marker, self._target.marker_environment, extra):
+            if holds:
                 yield requirement
 
     async def _metadata(self, pin: Pin) -> Metadata:
