@@ -66,6 +66,10 @@ class NetworkError(GpuenvError):
     kind = "network"
 
 
+class TooLarge(NetworkError):
+    """An answer has more bytes than anything that was asked for can have."""
+
+
 class OfflineError(NetworkError):
     """The network is needed and forbidden."""
 

@@ -181,8 +181,12 @@ def test_a_wheel_that_is_not_what_its_index_says(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(b"[]", "cannot be used: the file"), (None, "kernels-1.0-variants.json is not there")],
-    ids=["nonsense", "missing"],
+    [
+        (b"[]", "cannot be used: the file"),
+        (None, "kernels-1.0-variants.json is not there"),
+        (b"[" + b" " * (11 << 20), "kernels-1.0-variants.json answered with more than 1 MiB"),
+    ],
+    ids=["nonsense", "missing", "endless"],
 )
 def test_a_variants_file_that_cannot_be_used(project: Project, body: bytes | None, reason: str) -> None:
     """It costs the release its variants, with a warning; the wheel that is no variant serves."""

@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from gpuenv import __version__
-from gpuenv.errors import NetworkError, OfflineError
+from gpuenv.errors import NetworkError, OfflineError, TooLarge
 from gpuenv.index.credentials import Credentials, Login, origin_of
 from gpuenv.model.manifest import Index
 from gpuenv.model.url import redact
@@ -227,7 +227,7 @@ async def _body(response: aiohttp.ClientResponse, limit: int, url: str) -> bytes
     async for part in response.content.iter_any():
         size += len(part)
         if size > limit:
-            raise NetworkError(f"{redact(url)} answered with more than {limit >> 20} MiB")
+            raise TooLarge(f"{redact(url)} answered with more than {limit >> 20} MiB")
         parts.append(part)
     return b"".join(parts)
 

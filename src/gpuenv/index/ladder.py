@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.archive.ranges import MissingRange, SparseFile
-from gpuenv.errors import ArchiveError, IntegrityError
+from gpuenv.errors import ArchiveError, IntegrityError, TooLarge
 from gpuenv.index.cache import IndexCache
 from gpuenv.index.download import Downloads
 from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
@@ -24,6 +24,7 @@ from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
 from gpuenv.model.filename import stem_of
 from gpuenv.model.manifest import Index
+from gpuenv.model.variants import LIMIT as VARIANTS_LIMIT
 
 __all__ = ["Ladder"]
 
@@ -31,7 +32,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 METADATA_LIMIT = 16 << 20
 NATIVE_LIMIT = 64 << 20
-VARIANTS_LIMIT = 10 << 20
 TAIL = 32 << 10  # holds the directory and the METADATA of most wheels
 STEP = 16 << 10  # the least that is worth a request
 RANGES_LIMIT = 64 << 20
@@ -106,7 +106,10 @@ class Ladder:
         return facts if facts is not None and facts.sha256 == wheel.sha256 else None
 
     async def variants(self, file: WheelFile, index: Index | None) -> bytes | None:
-        """What a release's variants file holds, or a wheel's own `variant.json`; None where it is not there."""
+        """What a release's variants file holds, or a wheel's own `variant.json`; None where it is not there.
+
+        Raises TooLarge where no such file has as many bytes.
+        """
         held = self._cache.variants.load(file.sha256) if file.sha256 else None
         if held is None:
             is_wheel = stem_of(file.filename) is not None
@@ -134,7 +137,7 @@ class Ladder:
         parts = urlsplit(wheel.url)
         url = urlunsplit(parts._replace(path=parts.path + what))
         if url.startswith("file:"):
-            return await asyncio.to_thread(_content, path_of(url), said)
+            return await asyncio.to_thread(_content, path_of(url), said, limit)
         answer = await self._http.fetch(url, index, headers={"Accept": "*/*"}, limit=limit)
         if answer.status != 200:
             return None
@@ -143,6 +146,7 @@ class Ladder:
             raise IntegrityError(
                 f"{wheel.filename}{what} is not what the index says",
                 causes=[f"expected sha256 {said}", f"seen sha256 {seen}"],
+                hints=["if the index has changed since its page was fetched: gpuenv lock --refresh"],
             )
         return answer.body
 
@@ -206,12 +210,15 @@ def _member(path: Path, filename: str, member: str) -> bytes | None:
         return None
 
 
-def _content(path: Path, said: str) -> bytes | None:
+def _content(path: Path, said: str, limit: int) -> bytes | None:
     """A file on this disk, if it is there and what the page beside it says: one may be newer than the other."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
     except OSError:
         return None
+    if len(data) > limit:
+        raise TooLarge(f"{path} has more than {limit >> 20} MiB")
     return data if not said or hashlib.sha256(data).hexdigest() == said else None
 
 

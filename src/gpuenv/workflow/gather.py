@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 
-from gpuenv.errors import GpuenvError
+from gpuenv.errors import GpuenvError, TooLarge
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Missing
 from gpuenv.model.demand import Learnt
@@ -142,8 +142,11 @@ class Gatherer:
     async def variants(self, file: WheelFile, index: str | None) -> None:
         """What labels stand for, or why that cannot be used: a wrong file costs a release its variants, no more."""
         if file.key not in self._known.variants:
-            data = await self._client.variants(file, self._routes.by_name.get(index or ""))
-            self._known.variants[file.key] = _read_variants(file, data)
+            try:
+                data = await self._client.variants(file, self._routes.by_name.get(index or ""))
+                self._known.variants[file.key] = _read_variants(file, data)
+            except TooLarge as error:
+                self._known.variants[file.key] = f"{file.filename} cannot be used: {error.message}"
 
     async def direct(self, url: str) -> WheelFile:
         """The wheel behind a URL."""
