@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from gpuenv.model.distribution import Catalog
 from gpuenv.model.selectors import Chosen
 from gpuenv.solve import Scout, Task
 from gpuenv.solve.nodes import DEFAULTS, Key, Kind
+from gpuenv.solve.provider import Provider
 from gpuenv.solve.search import Found, search
 from tests.solve.test_scenarios import STORIES
 from tests.support.scenario import Story, gather, read_story, task_of, world_of
@@ -194,3 +196,30 @@ def test_default_extra_in_metadata() -> None:
     for keywords in ("gpuenv-default-extras", "gpu,gpuenv-default-extras", "gpu gpuenv-default-extras"):
         assert parse_metadata(f"Name: a\nKeywords: {keywords}\n".encode()).default_extras_by == ()
     assert parse_metadata(b"Name: a\nKeywords: gpuenv-default-extras-not\n").default_extras_by is None
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_searches_do_not_grow_with_the_number_of_distributions(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many distributions have default extras, the search begins anew once; nested ones need one more."""
+    begun = []
+    before = Provider.__init__
+
+    def counted(self: Provider, task: Task) -> None:
+        begun.append(task.may_default)
+        before(self, task)
+
+    monkeypatch.setattr(Provider, "__init__", counted)
+    packages = {
+        f"p{place}": {"1.0": {"extras": ["x"], "default-extra": ["x"], "requires": [f"q{place}; extra == 'x'"]}}
+        for place in range(count)
+    }
+    packages |= {f"q{place}": {"1.0": {}} for place in range(count)}
+    packages["q0"] = packages["p0"] | {"1.0": {**packages["p0"]["1.0"], "requires": []}}
+    world = world_of(packages, {})
+    manifest = decode(f"[project]\nname = 'app'\ndependencies = {[f'p{place}' for place in range(count)]}\n")
+    story = replace(read_story(STORIES[0]), manifest=manifest, world=world)
+    catalog = Catalog(world.pages, world.metadata, {}, world.facts)
+    found = search(replace(task_of(story, manifest.targets["default"], {}), catalog=catalog))
+    assert isinstance(found, Found)
+    assert len(begun) == 3
+    assert begun[-1] == {*(f"p{place}" for place in range(count)), "q0"}

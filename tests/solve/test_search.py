@@ -10,6 +10,7 @@ from gpuenv.model.target import Target
 from gpuenv.solve import Task, solve
 from gpuenv.solve import search as searching
 from gpuenv.solve.nodes import Candidate
+from gpuenv.solve.provider import Provider
 from gpuenv.solve.resolution import MendedResolution
 from gpuenv.solve.search import Dead, Found, search
 from tests.support.scenario import World, world_of
@@ -28,7 +29,7 @@ def chosen(found: object) -> dict[str, str]:
 def either_way(world: World, *roots: str) -> list[object]:
     """The outcome with displacing and without."""
     asked = task(world, *roots)
-    return [searching._search(asked, 1000, displacing=displacing) for displacing in (True, False)]
+    return [searching._search(asked, Provider(asked), 1000, displacing=displacing) for displacing in (True, False)]
 
 
 ARRAY = world_of(

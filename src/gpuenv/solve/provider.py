@@ -25,19 +25,11 @@ from gpuenv.solve.preference import Order
 from gpuenv.solve.task import Task
 from gpuenv.solve.variants import VariantJudge
 
-__all__ = ["PYTHON", "HasDefaults", "Provider"]
+__all__ = ["PYTHON", "Provider"]
 
 PYTHON = Key(Kind.HOST, "python")
 _LOOKAHEAD = 50
 _SHOWN = 120  # characters of a line that means nothing
-
-
-class HasDefaults(Exception):
-    """A distribution turned out to have default extras, and its bare requirements did not ask for them so far."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class Provider(AbstractProvider[Need, Candidate, Key]):
@@ -55,6 +47,8 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
                 self._constraints[constraint.name].append(constraint.specifier)
         self._exchange = Exchange(task)
         self._may_default = task.may_default | task.default_extras.keys()
+        # distributions that turned out to have default extras, for which their bare requirements have not asked
+        self.unasked_defaults: set[str] = set()
         self.defaults = Defaults(task.default_extras, task.target)
         # by distribution, the versions that do not have the extras that a rule asks for, with the reason
         self.without_extras: dict[str, dict[str, str]] = defaultdict(dict)
@@ -300,7 +294,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             yield from self._default_needs(candidate)
             return
         if not extra and has_defaults(metadata) and candidate.key.name not in self._may_default:
-            raise HasDefaults(candidate.key.name)
+            self.unasked_defaults.add(candidate.key.name)
         if not extra:
             yield from self.natives.needs(candidate, candidate.wheel)
             yield from self.variants.needs(candidate.wheel)

@@ -7,7 +7,7 @@ from resolvelib import BaseReporter, ResolutionImpossible, ResolutionTooDeep
 
 from gpuenv.model.answer import Missing
 from gpuenv.solve.nodes import Candidate, Key, Need, NotKnownYet
-from gpuenv.solve.provider import PYTHON, HasDefaults, Provider
+from gpuenv.solve.provider import PYTHON, Provider
 from gpuenv.solve.resolution import Cause, MendedResolution
 from gpuenv.solve.task import Task
 
@@ -44,20 +44,25 @@ class Dead:
 def search(task: Task, rounds: int | None = None) -> Found | Dead | Missing:
     """Search for candidates that meet every need; raises ResolutionTooDeep after so many rounds.
 
-    Where a distribution turns out to have default extras the search begins anew, with a node for them.
+    Where distributions turn out to have default extras the search begins anew, with nodes for all of them: as often as
+    default extras bring such distributions in turn, however many there are.
     """
     while True:
+        provider = Provider(task)
+        outcome: Found | Dead | Missing | None = None
         try:
-            try:
-                return _search(task, rounds or _ROUNDS, displacing=True)
-            except ResolutionTooDeep:
-                return _search(task, rounds or _LAST_ROUNDS, displacing=False)
-        except HasDefaults as found:
-            task = replace(task, may_default=task.may_default | {found.name})
+            outcome = _search(task, provider, rounds or _ROUNDS, displacing=True)
+        except ResolutionTooDeep:
+            if not provider.unasked_defaults:
+                provider = Provider(task)
+                outcome = _search(task, provider, rounds or _LAST_ROUNDS, displacing=False)
+        # what is missing comes first: which names have default extras must not depend on what is known already
+        if outcome is not None and (isinstance(outcome, Missing) or not provider.unasked_defaults):
+            return outcome
+        task = replace(task, may_default=task.may_default | provider.unasked_defaults)
 
 
-def _search(task: Task, rounds: int, *, displacing: bool) -> Found | Dead | Missing:
-    provider = Provider(task)
+def _search(task: Task, provider: Provider, rounds: int, *, displacing: bool) -> Found | Dead | Missing:
     try:
         roots = _root_needs(task, provider)
     except NotKnownYet as unknown:
