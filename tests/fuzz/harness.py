@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,16 @@ from gpuenv.archive.zstd import decompress_chunks
 from gpuenv.binaries import object as reader
 from gpuenv.binaries.artifact import read_artifact
 from gpuenv.binaries.object import read_object
+from gpuenv.bundle.variant import encode_variants
 from gpuenv.errors import ArchiveError, BinaryError
+from gpuenv.model import default_extras
 from gpuenv.model.architecture import parse_gpu
 from gpuenv.model.facts import NativeFacts, ObjectFacts, decode_facts, encode_facts
+from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
+from gpuenv.model.requirement import InvalidRequirement, evaluate_marker, parse_requirement
+from gpuenv.model.variant_choice import abi_requirements, declared, rank, served_apart, why_not
+from gpuenv.model.variants import BadVariants, Supported, merge, parse_variants
+from gpuenv.model.version import parse_specifier
 from gpuenv.report.inspect import glance, inspect_document, object_lines
 from tests.fuzz import shapes
 
@@ -48,6 +55,10 @@ PATHS = (
     "gfx90a/gfx942e4.db.txt",
 )
 _GPUS = tuple(gpu for name in ("sm_90", "sm_75", "gfx942", "gfx90a:xnack+") if (gpu := parse_gpu(name)))
+_MACHINES: tuple[Supported, ...] = (
+    (("nvidia", (("sm_arch", ("90_real", "80_real")),)), ("x86_64", (("level", ("v3", "v1")),))),
+    (("nvidia", (("sm_arch", ("100_real", "80_real")),)), ("x86_64", (("level", ("v3", "v1")),))),
+)
 _ENDLESS = "its tables refer to each other without end"
 
 
@@ -266,6 +277,53 @@ def _unpacked(bundle: Bundle) -> dict[str, bytes]:
     return {place.member.name: found[place.path[2:]] for place in places}
 
 
+def variants(data: bytes) -> None:
+    """What labels stand for: refused, or it survives being written, and each label serves or there is a reason."""
+    try:
+        found = parse_variants(data)
+    except BadVariants as error:
+        assert_printable(str(error))
+        return
+    again = parse_variants(encode_variants(found))
+    assert (again.namespaces, again.labels, again.providers) == (found.namespaces, found.labels, found.providers)
+    assert merge(found, found) == found
+    for machines in (_MACHINES, _MACHINES[:1], ()):
+        serving = rank(found, machines)
+        assert sorted(serving) == [name for name in found.labels if not why_not(found, name, machines)]
+        for name in serving:
+            assert declared(found, name, machines).label == name
+        assert len(served_apart(found, machines)) in (0, len(machines))
+    for name in found.labels:
+        assert_printable(why_not(found, name, _MACHINES))
+        for _, prefixes in abi_requirements(found, name):
+            assert [str(parse_specifier(f"=={prefix}.*")) for prefix in prefixes]
+
+
+def extras(data: bytes) -> None:
+    """A publisher's default extras: refused, or they survive being written."""
+    try:
+        found = default_extras.parse(data)
+    except default_extras.BadDefaultExtras as error:
+        assert_printable(str(error))
+        return
+    assert default_extras.parse(default_extras.encode(found)) == found
+
+
+def requirement(data: bytes) -> None:
+    """A requirement that may ask for variants: refused, or what it is written as reads the same, and can be asked."""
+    text = data.decode("utf-8", "replace")
+    try:
+        found = parse_requirement(text)
+    except InvalidRequirement:
+        return
+    if found.url is None:  # one that begins with `;` reads as a marker
+        assert parse_requirement(str(found)) == found
+    some = VariantEnvironment("cu13", (("nvidia", "sm_arch", "90_real"),))
+    for variant in (NO_VARIANT, some) if found.marker else ():
+        with suppress(ValueError):  # comparisons that mean nothing
+            evaluate_marker(found.marker or "", (("python_version", "3.12"),), "x", variant)
+
+
 def _cubin(data: bytes) -> None:
     check_file("a.cubin", data[:18] + struct.pack("<H", 190) + data[20:] if len(data) > 20 else data)
 
@@ -276,6 +334,7 @@ TARGETS: dict[str, Target] = {
     "bundled": bundled,
     "ccob": _shaped(shapes.ccob, "a.hsaco"),
     "cubin": _cubin,
+    "extras": extras,
     "fatbin": _shaped(shapes.fatbin, "a.fatbin"),
     "file": file,
     "kpack": _shaped(shapes.kpack, "a.kpack"),
@@ -283,6 +342,8 @@ TARGETS: dict[str, Target] = {
     "lto": _shaped(shapes.lto, "a.ltoir"),
     "packed": _packed,
     "ptx": _shaped(shapes.ptx, "a.ptx"),
+    "requirement": requirement,
     "tar": _tar,
+    "variants": variants,
     "zip": _zip,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.fuzz.harness import PATHS
 from tests.support.binaries import bundle, fatbin, library
-from tests.support.wheels import make_wheel
+from tests.support.wheels import make_wheel, variants_document
 
 __all__ = ["WORDS", "seeds"]
 
@@ -30,6 +30,9 @@ WORDS = (
     b"hip-spirv64-amd-amdhsa-unknown-amdgcnspirv", b"PyInit_module", b"PyInitU_", b"GLIBC_2.17", b"libc.so.6",
     b".version 8.7\n", b".target sm_100a", b"/*", b"*/", b"//", b"-arch sm_100f", b"NVIDIA Corp",
     b"gfx_arches", b"toc", b"original_size", b"compression_scheme", b"_devel.tar.xz", b"_devel.tar",
+    b"$schema", b"https://x/v0.2.0.json", b"default-priorities", b"namespace", b"providers", b"variants", b"requires",
+    b"static-properties", b"feature-order", b"builtin", b"abi_dependency", b"optional", b"null", b"default-extras",
+    b"variant_properties", b"variant_features", b"variant_namespaces", b"variant_label", b" not in ", b" :: ", b"; ",
     b"x-1.dist-info/LINKS", b"path=", b"linkpath=", b"size=", b"GNU.sparse.", b"../", b"./", b"././@LongLink",
 )  # fmt: skip
 
@@ -155,6 +158,27 @@ def _zip() -> Iterator[bytes]:
     yield member(0, b"p/_devel.tar.xz", lzma.compress(next(_tar()), preset=0)) + links
 
 
+def _variants() -> Iterator[bytes]:
+    labels = {"cu13": {"nvidia": {"sm_arch": ["90_real", "80_real"]}}, "null": {}}
+    yield variants_document(labels)
+    yield variants_document(labels).replace(b"850/v0.2", b"825/v0.1").replace(b'"providers"', b'"x"')
+    static = {"static-properties": {"level": ["v3"], "library": ["mkl"]}, "feature-order": ["library", "level"]}
+    built = {"abi_dependency": {"builtin": "abi_dependency"}, "blas": {"optional": True, **static}}
+    abi = {"t29": {"abi_dependency": {"torch": ["2.9", "2.8.1"]}, "blas": {"library": ["mkl"]}}}
+    yield variants_document(abi, providers=built)
+    yield variants_document({}, providers={"x": {"requires": ["x-provider>=1"], "plugin-api": "x.y:Z"}})
+
+
+def _extras() -> Iterator[bytes]:
+    yield b'{"version": 1, "default-extras": {"amd": ["device-{gfx}"], "any": [], "gfx942:xnack+": ["A_b"]}}'
+
+
+def _requirement() -> Iterator[bytes]:
+    yield b"a[b]>=1,<2; python_version >= '3.8' and \"amd :: gfx_arch :: gfx942\" in variant_properties"
+    yield b"a @ https://x/a.whl ; (variant_label == 'cu13' or extra == 'x') and 'nvidia' not in variant_namespaces"
+    yield b"a[]~=1.0; 'nvidia::sm_arch' in variant_features or variant_label in 'cu12 cu13'"
+
+
 def _archive() -> Iterator[bytes]:
     library_, code = library("libx.so.1", ["libc.so.6"]), fatbin(("sass", 90))
     with tempfile.TemporaryDirectory() as folder:
@@ -180,6 +204,7 @@ _SEEDS = {
     "bundled": _bundled,
     "ccob": _ccob,
     "cubin": _cubin,
+    "extras": _extras,
     "fatbin": _fatbin,
     "file": _file,
     "kpack": _kpack,
@@ -187,6 +212,8 @@ _SEEDS = {
     "lto": _lto,
     "packed": _packed,
     "ptx": _ptx,
+    "requirement": _requirement,
     "tar": _tar,
+    "variants": _variants,
     "zip": _zip,
 }
