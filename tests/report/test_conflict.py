@@ -210,3 +210,56 @@ def test_what_the_target_brings() -> None:
     assert hints(found) == ('set python = "3.11" in [tool.gpuenv.targets.box]',)
     own = replace(found, chains=((Demand("app", "", "Python >=3.11"),),))
     assert hints(own)[1:] == ("widen requires-python in [project]",)
+
+
+PLACE = "[tool.gpuenv.targets.box]"
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (
+            "has no variant for the target (mkl: it needs `blas :: library :: mkl`, the provider of which is optional "
+            "and not used)",
+            ('use it: optional = ["blas"] in [tool.gpuenv.variants]',),
+        ),
+        (
+            "has no variant for the target (v3: it needs `x86_64 :: level :: v3`, and the target supports v1)",
+            (f'if those machines have it, set cpu = "x86-64-v3" in {PLACE}',),
+        ),
+        (
+            "has no variant for the target (a: it needs `npu :: kind :: a3, a2`, and the target supports nothing of "
+            "`npu`)",
+            (f'if those machines have it, set properties = ["npu :: kind :: a3"] in {PLACE}',),
+        ),
+        (
+            "has no variant for the target (a: it needs `amd :: gfx_arch :: gfx942`, and the target supports nothing "
+            "of `amd`)",
+            (),
+        ),
+        (
+            "has no variant for all GPUs of the target (a serves gfx90a, b serves gfx942, a serves gfx908): split it "
+            "into one target for each",
+            (f'make targets of it: gpu = ["gfx90a", "gfx908"] and gpu = ["gfx942"] in place of {PLACE}',),
+        ),
+        (
+            "has variants, and its index does not say which: it has no c-1.0-variants.json",
+            ("who keeps the index writes it: gpuenv index FOLDER",),
+        ),
+        (
+            "as variant rocm claims gfx942, and carries no code for it",
+            ('if others bring its code: gpu-code = "trust" in [tool.gpuenv.packages.c]',),
+        ),
+    ],
+)
+def test_hints_for_variants(reason: str, expected: tuple[str, ...]) -> None:
+    """What can be stated of the target is; what follows from it anyway is not, and nobody is told to find a library."""
+    assert hints(refused(("1.0", reason))) == expected
+
+
+def test_hints_for_binaries_of_variants() -> None:
+    """What is wrong with a variant's binaries gets the hints that a wheel without label gets."""
+    reason = "needs libfoo.so.1 (c/_c.so), which no configured index provides"
+    plain, of_variant = refused(("1.0", reason)), refused(("1.0", f"as variant cu13 {reason}"))
+
+    assert hints(of_variant) == hints(plain) != ()

@@ -46,13 +46,15 @@ def task(
     labels: Mapping[str, Properties] | None = None,
     target: Target = CPU,
     requires: Mapping[str, tuple[str, ...]] | None = None,
+    extras: Mapping[str, tuple[str, ...]] | None = None,
     code: Mapping[str, tuple[str, ...]] | None = None,
     stated: str | None = None,
     roots: tuple[str, ...] = ("a",),
     others: tuple[Page, ...] = (),
     **more: Any,
 ) -> Task:
-    """A task about `a`. requires, code: by label, what its wheel requires and the AMD processors that it has code for.
+    """A task about `a`. requires, extras, code: by label, what its wheel requires, the extras that it has, and the AMD
+    processors that it has code for.
 
     labels: None: they are not known yet. stated: why they cannot be used.
     """
@@ -62,7 +64,8 @@ def task(
     for wheel in wheels:
         name = split_filename(wheel.filename)
         assert name is not None
-        text = metadata_text(name.name, name.version, (requires or {}).get(name.label, ()))
+        has_extras = (extras or {}).get(name.label, ())
+        text = metadata_text(name.name, name.version, (requires or {}).get(name.label, ()), has_extras)
         metadata[wheel.key] = parse_metadata(text.encode())
         has = tuple(DeviceCode("amd", "code-object", arch) for arch in (code or {}).get(name.label, ()))
         units = (Units(tuple(range(len(has))), 1),) if has else ()
@@ -184,6 +187,23 @@ def test_claims() -> None:
         assert taken(task(both, labels=AMD, target=MI300, code=code, rules=rules)) == "py3-none-any-gfx942"
     asked = {"gfx942": ('b; "nvidia" in variant_namespaces',)}
     assert taken(task(both, labels=AMD, target=MI300, code=code, requires=asked)) == "py3-none-any-gfx942"
+
+
+@pytest.mark.parametrize(
+    ("extras", "believed"),
+    [
+        (("device-gfx942", "device-gfx90a"), True),
+        (("Device.GFX942", "device_gfx90a"), True),
+        (("device-gfx942",), False),
+        (("device-gfx90a", "device-all"), False),
+    ],
+)
+def test_claims_that_extras_keep(extras: tuple[str, ...], believed: bool) -> None:
+    """A variant with an extra `device-…` for each architecture that it claims is believed: they bring the code."""
+    both = release(["py3-none-any-many", "py3-none-any"])
+    asked = task(both, labels=AMD, target=MI300, extras={"many": extras})
+
+    assert (taken(asked) == "py3-none-any-many") is believed
 
 
 def test_claims_are_no_business_of_other_targets() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Demand, Refusal
@@ -10,6 +11,7 @@ from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import SUPPORTED_PYTHONS
 from gpuenv.model.url import redacted
 from gpuenv.model.version import InvalidSpecifier, parse_specifier
+from gpuenv.report.variant_hints import VARIANT_HINTS
 from gpuenv.toml.write import key
 
 __all__ = ["no_solution"]
@@ -136,7 +138,8 @@ def _refusal_hints(conflict: Conflict) -> Iterable[str]:
     """One hint for each kind of refusal, about the newest version of which it is true."""
     kinds: dict[str, Refusal] = {}
     for refusal in conflict.refusals:
-        kinds.setdefault(next((start for start in _HINTS if refusal.reason.startswith(start)), ""), refusal)
+        of_wheel = replace(refusal, reason=_OF_VARIANT.sub("", refusal.reason))
+        kinds.setdefault(next((start for start in _HINTS if of_wheel.reason.startswith(start)), ""), of_wheel)
     shown = list(_by_reason(conflict.refusals))[:_SHOWN_REFUSALS]
     for kind, refusal in kinds.items():
         if kind and (kind != _NO_TAG or refusal.reason in shown):  # to compare with wheels one has to see them
@@ -308,6 +311,10 @@ def _extra_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield f"take none: {conflict.subject} = {{ {gpu} = [] }} {where}"
 
 
+def _announced_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
+    yield f"say yourself what to take: {conflict.subject} = {{ any = [] }} in [tool.gpuenv.default-extras]"
+
+
 def _processor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     level = refusal.reason.removeprefix("needs a processor of ").partition(" ")[0]
     yield f'if those machines have it, set cpu = "{level}" in [tool.gpuenv.targets.{conflict.target}]'
@@ -354,12 +361,15 @@ _HINTS = {
     "is what ": _url_hint,
     "is not for ": _url_hint,
     "has no extra ": _extra_hint,
+    "announces ": _announced_hint,
+    **VARIANT_HINTS,
     "has no upload time": lambda conflict, refusal: (),
     "has no ": _lacking_hint,
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
 _INSTEAD = re.compile(r" \(instead of (\S+), as tool\.gpuenv\.alternatives says\)$")
 _EXTRA = re.compile(r" asks for on (\S+) \(.*\); it has (?:no extras$|([a-z0-9-]+))")
+_OF_VARIANT = re.compile(r"as variant \S+ ")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
 _SYMBOL_VERSION = re.compile(r"needs ([A-Z]+)_([0-9.]+) of ")
 # Where a maker's installer puts the libraries.

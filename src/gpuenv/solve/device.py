@@ -20,6 +20,7 @@ from gpuenv.model.rules import PackageRules
 from gpuenv.model.runtimes import NAMES
 from gpuenv.model.target import Target
 from gpuenv.model.verdict import Outcome, Verdict
+from gpuenv.model.version import normal_name
 from gpuenv.solve.preference import accelerator_of
 
 __all__ = [
@@ -59,8 +60,13 @@ def matters_by_metadata(metadata: Metadata) -> bool:
     return any(_COMPANIONS.match(name) for name in _names(lines))
 
 
-def has_companions(metadata: Metadata) -> bool:
-    """Does it require others by the variant that it is, so that its device code may be theirs?"""
+def has_companions(metadata: Metadata, claimed: Iterable[str]) -> bool:
+    """Does it say that others bring its device code?
+
+    By requirements that ask for the variant that it is, or by an extra `device-gfx942` for each architecture claimed.
+    """
+    if all(normal_name(f"device-{architecture}") in metadata.extras for architecture in claimed):
+        return True
     lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
     return any("variant_" in line.partition(";")[2] for line in lines)
 

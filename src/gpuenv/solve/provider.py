@@ -190,9 +190,9 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         return matters_by_metadata(self._metadata_of(wheel))
 
     def _claims(self, wheel: WheelFile) -> tuple[str, ...]:
-        """The architectures that a variant must have code for itself: none where others bring it by its properties."""
+        """The architectures that a variant must have code for itself: none where it says that others bring it."""
         claimed = self.variants.claims(wheel)
-        return () if claimed and has_companions(self._metadata_of(wheel)) else claimed
+        return () if claimed and has_companions(self._metadata_of(wheel), claimed) else claimed
 
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
