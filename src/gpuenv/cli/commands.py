@@ -16,7 +16,7 @@ from gpuenv.cli.pack import pack
 from gpuenv.cli.repack import repack
 from gpuenv.cli.store import store
 from gpuenv.cli.target import target as target_command
-from gpuenv.cli.why import why
+from gpuenv.cli.why import tree, why
 from gpuenv.workflow.edit import add as run_add
 from gpuenv.workflow.edit import init as run_init
 from gpuenv.workflow.edit import remove as run_remove
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
     command(app, "lock", lock)
     command(app, "sync", sync)
     command(app, "run", run, context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+    command(app, "tree", tree)
     command(app, "why", why)
     command(app, "target", target_command)
     command(app, "doctor", doctor)

@@ -1,0 +1,82 @@
+"""tree: the locked graph of each target, from the project down or from packages up. It solves and fetches nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from gpuenv.errors import NotLocked, StaleLock, UsageError
+from gpuenv.lock import why_stale
+from gpuenv.model.lock import Lock, LockedTarget
+from gpuenv.model.locked_tree import PROJECT, LockedTree, reached, tree_above, tree_below
+from gpuenv.model.version import normal_name
+from gpuenv.workflow.lock import known_fresh
+from gpuenv.workflow.project import Project
+
+__all__ = ["Trees", "tree"]
+
+
+class Trees(NamedTuple):
+    """What was asked for, by target. project: its name."""
+
+    project: str
+    targets: Mapping[str, LockedTree]
+    warnings: tuple[str, ...]
+
+
+def tree(
+    project: Project,
+    parts: Sequence[str],
+    packages: Sequence[str],
+    *,
+    target: str | None = None,
+    inverted: bool = False,
+) -> Trees:
+    """The trees below parts of the project, or of packages there: `numpy`, `fastapi[standard]`.
+
+    parts: as `sync.roots_of` has them. inverted: who needs the packages. Raises StaleLock where there is no lock,
+    UsageError for a target that it does not have, NotLocked for a package that no target has.
+    """
+    if inverted and not packages:
+        raise UsageError("--invert is about packages", hints=["gpuenv tree --invert PACKAGE"])
+    data = project.lock_bytes()
+    if data is None:
+        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
+    lock = project.decode_lock(data)
+    chosen = _chosen(lock, target)
+    keys = [_key(text) for text in packages]
+    of = tree_above if inverted else tree_below
+    trees = {name: of(locked, lock.artifacts, parts, keys) for name, locked in chosen.items()}
+    for key in keys:
+        if all(key in found.absent for found in trees.values()):
+            raise _not_there(key, chosen, parts, target)
+    stale = why_stale(lock, project.manifest) if known_fresh(project) is None else None
+    warnings = (f"gpuenv.lock does not answer pyproject.toml: {stale}",) if stale else ()
+    return Trees(project.manifest.name, trees, warnings)
+
+
+def _chosen(lock: Lock, target: str | None) -> dict[str, LockedTarget]:
+    """The named target, or all of them by name."""
+    if target is None:
+        return dict(sorted(lock.targets.items()))
+    if target not in lock.targets:
+        near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)
+        raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
+    return {target: lock.targets[target]}
+
+
+def _key(text: str) -> str:
+    name, bracket, extra = text.strip().removesuffix("]").partition("[")
+    return f"{normal_name(name)}[{normal_name(extra)}]" if bracket else normal_name(name)
+
+
+def _not_there(key: str, chosen: Mapping[str, LockedTarget], parts: Iterable[str], target: str | None) -> NotLocked:
+    """With the flag that brings it, or the package that was probably meant."""
+    others = sorted({part for locked in chosen.values() for part in locked.roots} - {*parts, PROJECT})
+    bring = [part for part in others if any(key in reached(locked, [part]) for locked in chosen.values())]
+    if bring:
+        hints = [f"gpuenv tree {key} --{part.replace(':', ' ')}" for part in bring]
+        return NotLocked(f"`{key}` is not among what the flags ask for", hints=hints)
+    known = sorted({one for locked in chosen.values() for one in reached(locked, locked.roots)})
+    near = get_close_matches(key, known, 1, 0.6)
+    message = f"`{key}` is not in the lock" + (f" for target {target}" if target else "")
+    return NotLocked(message, hints=[f"did you mean `{near[0]}`?"] if near else [])
