@@ -134,6 +134,10 @@ class ArchiveError(GpuenvError):
     kind = "archive"
 
 
+class NoSuchMember(ArchiveError):
+    """An archive that can be read does not hold a file, or holds it several times."""
+
+
 class BinaryError(GpuenvError):
     """A binary is damaged, or says what cannot be."""
 

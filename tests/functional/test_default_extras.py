@@ -188,6 +188,33 @@ def test_publishers_file(project: Project) -> None:
     assert sorted(packages(project, "mi300")) == sorted(packages(project, "here")) == ["beta", "kernels"]
 
 
+@pytest.mark.parametrize("held", [None, '{"version": 2, "default-extras": {}}', "[" * 100_000])
+def test_a_publishers_broken_file(project: Project, held: str | None) -> None:
+    """It costs bare requirements that release and nobody anything else; where no other serves, the hint helps."""
+    for version in ("1.0", "2.0"):
+        text = metadata_text("kernels", version, ["alpha; extra == 'x'"], ["x"])
+        announced = text.replace("\n\n", f"\nKeywords: {KEYWORD}\n\n", 1) if version == "2.0" else text
+        said = {} if held is None else {f"kernels-{version}.dist-info/default-extras.json": held}
+        project.offer("kernels", version, files={"k.py": "", **said}, metadata=announced)
+    project.offer("alpha")
+    project.offer("app-lib", requires=["kernels"])
+
+    def version_for(*dependencies: str, more: str = "") -> str:
+        project.lock.unlink(missing_ok=True)
+        project.write(dependencies, more=more)
+        return str(project.run("lock", "--json").json["targets"]["here"]["packages"]["kernels"])
+
+    table = "[tool.gpuenv.default-extras]\n"
+    assert version_for("app-lib") == "1.0"
+    assert version_for("kernels[]") == version_for("kernels[x]") == "2.0"
+    assert version_for("app-lib", more=f'{table}kernels = {{ linux = ["x"] }}\n') == "2.0"
+    project.write(["app-lib", "kernels>1"])
+    result = project.run("lock", rc=1)
+    assert "kernels 2.0 announces default-extras.json, which " in result.err
+    row = result.err.partition("hint: say yourself what to take: ")[2].partition(" in [tool")[0]
+    assert version_for("app-lib", "kernels>1", more=f"{table}{row}\n") == "2.0"
+
+
 def test_alternatives(project: Project) -> None:
     """One name is another distribution for each vendor, whoever requires it, and lock and why say so."""
     for name, version in (("onnxruntime", "1.23"), ("onnxruntime-gpu", "1.23"), ("onnxruntime-rocm", "1.22")):

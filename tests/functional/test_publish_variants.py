@@ -145,8 +145,8 @@ def test_a_table_that_cannot_be_read_makes_no_index(project: Project) -> None:
     """A wheel that announces default extras must have them, in the form that whoever locks it reads."""
     announced = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nKeywords: gpuenv-default-extras\n"
     for data, words in (
-        (b"{}", "default-extras.json of demo-1.0-py3-none-any.whl cannot be read"),
-        (None, "which cannot be had"),
+        (b"{}", "any.whl: it announces default-extras.json, which cannot be read: its version is null"),
+        (None, "it announces default-extras.json, which is not there"),
     ):
         files: dict[str, bytes | str] = {} if data is None else {"demo-1.0.dist-info/default-extras.json": data}
         wheel = project.wheel("demo", files={"demo.py": "", **files}, metadata=announced)

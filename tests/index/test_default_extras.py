@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from gpuenv.errors import ArchiveError, IntegrityError
 from gpuenv.model.default_extras import FILE, KEYWORD
 from gpuenv.model.distribution import Metadata
 from tests.index.support import ask, index_of
@@ -65,20 +64,22 @@ def test_a_server_without_ranges_serves_them_too(server: SimpleServer, tmp_path:
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_a_bad_file_is_an_error(server: SimpleServer, tmp_path: Path, beside: bool) -> None:
-    """It names the wheel, says what is wrong, and how to do without it."""
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_bad_file_is_told_with_the_metadata(server: SimpleServer, tmp_path: Path, beside: bool, ranges: bool) -> None:
+    """What is wrong with it comes in its place, remembered as it would be: whether it counts is not known here."""
+    server.ranges = ranges
     server.add(published(tmp_path / "made", b'{"version": 7}'), metadata=beside)
-    with pytest.raises(IntegrityError) as caught:
-        metadata_of(server, tmp_path)
-    assert caught.value.message == f"{FILE} of foo-1.0-py3-none-any.whl cannot be read"
-    assert caught.value.causes == ("its version is 7, and 1 is the only one known",)
-    assert caught.value.hints == ("leave the version out: 'foo!=1.0'",)
+    found = metadata_of(server, tmp_path)
+    assert found.default_extras_by == f"{FILE}, which cannot be read: its version is 7, and 1 is the only one known"
+    assert found.extras == ("device-gfx942",)
+    assert metadata_of(server, tmp_path) == found
+    assert server.requests == []
 
 
-def test_a_file_that_is_announced_and_not_there_is_an_error(server: SimpleServer, tmp_path: Path) -> None:
-    """What the keyword promises is missing."""
-    server.add(published(tmp_path / "made", None))
-    with pytest.raises(ArchiveError) as caught:
-        metadata_of(server, tmp_path)
-    assert caught.value.message == "cannot read the metadata of foo-1.0-py3-none-any.whl"
-    assert caught.value.causes[0].startswith(f"it announces {FILE}, which cannot be had: ")
+@pytest.mark.parametrize("bundled", [True, False])
+def test_a_file_that_is_announced_and_not_there(server: SimpleServer, tmp_path: Path, bundled: bool) -> None:
+    """What the keyword promises is missing: that is seen without the whole file."""
+    wheel = published(tmp_path / "made", None)
+    server.add(make_bundle(wheel) if bundled else wheel)
+    assert metadata_of(server, tmp_path).default_extras_by == f"{FILE}, which is not there"
+    assert not (tmp_path / "cache" / "wheels-v1").exists()

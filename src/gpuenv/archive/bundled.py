@@ -32,7 +32,7 @@ from gpuenv.archive.unpacking import (
 )
 from gpuenv.archive.zipdirectory import MAX_MEMBERS
 from gpuenv.archive.zstd import MAGIC, decompress_chunks, has_checksum
-from gpuenv.errors import ArchiveError
+from gpuenv.errors import ArchiveError, NoSuchMember
 
 __all__ = ["CONTENTS", "MOST_FACTS", "NATIVE", "Bundle", "Bundled", "SmallFact", "SymbolicLink", "open_bundle"]
 
@@ -213,7 +213,7 @@ class SmallFact:
             raise ArchiveError(f"the archive cannot be read: {refused}") from None
         found = [data for name, data in facts.items() if self._wanted(name)]
         if len(found) != 1:
-            raise ArchiveError(f"the archive has {len(found) or 'no'} members where exactly one is needed")
+            raise NoSuchMember(f"the archive has {len(found) or 'no'} members where exactly one is needed")
         return found[0]
 
     def _part(self, offset: int, size: int) -> bytes:

@@ -11,7 +11,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable
 
-from gpuenv.errors import ArchiveError
+from gpuenv.errors import ArchiveError, NoSuchMember
 
 __all__ = ["MissingRange", "SmallMember", "SparseFile"]
 
@@ -137,7 +137,7 @@ class SmallMember:
         archive = zipfile.ZipFile(self._file)
         found = [info for info in archive.infolist() if self._wanted(info.filename)]
         if len(found) != 1:
-            raise ArchiveError(f"the archive has {len(found) or 'no'} members where exactly one is needed")
+            raise NoSuchMember(f"the archive has {len(found) or 'no'} members where exactly one is needed")
         info = found[0]
         if max(info.file_size, info.compress_size) > MEMBER_LIMIT:
             raise ArchiveError(f"{info.filename} is too large")

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from gpuenv.archive.ranges import SmallMember, SparseFile
 from gpuenv.errors import ArchiveError, NetworkError
 from gpuenv.index.cache import FileDigest, IndexCache, url_key
-from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
+from gpuenv.index.metadata import check_identity, parse_metadata, with_extras, without_extras
 from gpuenv.index.simple import group, split_variants, split_wheel
 from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import Metadata, Page, WheelFile
@@ -46,14 +46,14 @@ def metadata_in(
 
 
 def read_extras(known: Metadata, file: BufferedReader, filename: str) -> Metadata:
-    """The metadata of a wheel or bundle, with its default extras if it announces some; raises ArchiveError without."""
+    """The metadata of a wheel or bundle, with its default extras if it announces some, or why those cannot be read."""
     if known.default_extras_by is None:
         return known
     try:
         data = metadata_in(file, filename, EXTRAS).read()
     except ArchiveError as error:
-        raise ArchiveError(f"it announces {EXTRAS}, which cannot be had: {error.message}") from None
-    return with_extras(known, data, filename)
+        return without_extras(known, error)
+    return with_extras(known, data)
 
 
 def wheel_metadata(path: Path, filename: str) -> Metadata:

@@ -13,12 +13,12 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.archive.ranges import MissingRange, SparseFile
-from gpuenv.errors import ArchiveError, IntegrityError, TooLarge
+from gpuenv.errors import ArchiveError, IntegrityError, NoSuchMember, TooLarge
 from gpuenv.index.cache import IndexCache
 from gpuenv.index.download import Downloads
 from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
-from gpuenv.index.metadata import check_identity, parse_metadata, with_extras
+from gpuenv.index.metadata import check_identity, parse_metadata, with_extras, without_extras
 from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
@@ -87,10 +87,12 @@ class Ladder:
         """The metadata with the publisher's default extras, which are in a file of their own."""
         try:
             body = await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename, EXTRAS))
+        except NoSuchMember as error:
+            return without_extras(known, error)
         except (_NoRanges, ArchiveError):
             path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
             return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
-        return with_extras(known, body, wheel.filename)
+        return with_extras(known, body)
 
     def _local(self, wheel: WheelFile) -> Path | None:
         if wheel.url.startswith("file:"):

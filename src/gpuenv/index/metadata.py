@@ -5,13 +5,13 @@ from functools import cache
 
 import msgspec
 
-from gpuenv.errors import IntegrityError
+from gpuenv.errors import ArchiveError, IntegrityError, NoSuchMember
 from gpuenv.index.simple import split_wheel
-from gpuenv.model.default_extras import FILE, KEYWORD, BadDefaultExtras, parse
+from gpuenv.model.default_extras import FILE, KEYWORD, BadDefaultExtras, DefaultExtras, parse
 from gpuenv.model.distribution import Metadata
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
 
-__all__ = ["check_identity", "parse_metadata", "with_extras"]
+__all__ = ["check_identity", "parse_metadata", "with_extras", "without_extras"]
 
 _WORD = re.compile(r"""\s*("[^"]*"|'[^']*'|[()]|[A-Za-z_.]+|[<>=!~]+)""")
 _PLAIN = re.compile(r"""\s*extra\s*==\s*("[^"]*"|'[^']*')\s*\Z""")
@@ -57,19 +57,22 @@ def parse_metadata(body: bytes) -> Metadata:
     )
 
 
-def with_extras(metadata: Metadata, data: bytes, filename: str) -> Metadata:
-    """The metadata with what the wheel's `default-extras.json` says; raises IntegrityError for a file that is none.
+def with_extras(metadata: Metadata, data: bytes) -> Metadata:
+    """The metadata with what the wheel's `default-extras.json` says, or why that cannot be read.
 
-    A publisher's mistake is told, not passed over: without the file an environment would lack what it chooses.
+    It is then for the solver to pass over the release, and only where the file would count.
     """
     try:
-        return msgspec.structs.replace(metadata, default_extras_by=parse(data))
+        said: DefaultExtras | str = parse(data)
     except BadDefaultExtras as error:
-        raise IntegrityError(
-            f"{FILE} of {filename} cannot be read",
-            causes=[str(error)],
-            hints=[f"leave the version out: '{metadata.name}!={metadata.version}'"],
-        ) from None
+        said = f"{FILE}, which cannot be read: {error}"
+    return msgspec.structs.replace(metadata, default_extras_by=said)
+
+
+def without_extras(metadata: Metadata, error: ArchiveError) -> Metadata:
+    """The metadata of a wheel out of which its `default-extras.json` cannot be had, with the reason."""
+    why = "is not there" if isinstance(error, NoSuchMember) else f"cannot be had: {error.message}"
+    return msgspec.structs.replace(metadata, default_extras_by=f"{FILE}, which {why}")
 
 
 def _fields(body: bytes) -> dict[str, list[str]]:

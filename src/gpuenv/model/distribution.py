@@ -98,7 +98,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     requires: Requires-Dist lines that may apply without any extra.
     by_extra: lines that can apply only when the extra (normalised) is asked for.
     extras: Provides-Extra, normalised. default_extras: Default-Extra (PEP 771), normalised. default_extras_by: what the
-    publisher's `default-extras.json` says, by selector; None where METADATA does not say that there is one.
+    publisher's `default-extras.json` says, by selector; None where METADATA does not say that there is one; text: why
+    that cannot be read.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     by_extra: dict[str, tuple[str, ...]]
     extras: tuple[str, ...]
     default_extras: tuple[str, ...] = ()
-    default_extras_by: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    default_extras_by: tuple[tuple[str, tuple[str, ...]], ...] | str | None = None
 
 
 class About(msgspec.Struct, frozen=True, array_like=True, gc=False):

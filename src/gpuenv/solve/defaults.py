@@ -57,13 +57,15 @@ class Defaults:
         sources: list[tuple[str, Selectors]] = []
         if name in self._tables:
             sources.append((PROJECT, self._tables[name]))
-        if metadata.default_extras_by:
+        if metadata.default_extras_by and not isinstance(metadata.default_extras_by, str):
             said = {parse_selector(text) or text: extras for text, extras in metadata.default_extras_by}
             sources.append((PUBLISHER, said))
         found: dict[tuple[str, str], Chosen] = {}
         warnings: dict[str, None] = {}
         for machine in self._machines:
             taken = _taken(machine, sources, metadata)
+            if taken is None:
+                return DefaultChoice(refusal=f"announces {metadata.default_extras_by}")
             if isinstance(taken, Miss):
                 if machine.is_gpu:
                     return DefaultChoice(refusal=_refusal(machine, taken, metadata.extras))
@@ -75,12 +77,16 @@ class Defaults:
         return DefaultChoice(extras, warnings=tuple(f"{name} {metadata.version} {text}" for text in warnings))
 
 
-def _taken(machine: Machine, sources: Sequence[tuple[str, Selectors]], metadata: Metadata) -> tuple[Chosen, ...] | Miss:
-    """What the first source that says something of a machine says."""
+def _taken(
+    machine: Machine, sources: Sequence[tuple[str, Selectors]], metadata: Metadata
+) -> tuple[Chosen, ...] | Miss | None:
+    """What the first source that says something of a machine says; None: it may, and cannot be read."""
     for who, table in sources:
         taken = walk(table, machine, metadata.extras, who)
         if taken is not None:
             return taken
+    if isinstance(metadata.default_extras_by, str):
+        return None
     return tuple(Chosen(extra, "Default-Extra") for extra in metadata.default_extras if extra in metadata.extras)
 
 

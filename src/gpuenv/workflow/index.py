@@ -98,7 +98,9 @@ def _entry(path: Path, cache: IndexCache, project: Project) -> Entry:
     with path.open("rb") as file:
         metadata = metadata_in(file, path.name).read()
         known = check_identity(parse_metadata(metadata), path.name)
-        read_extras(known, file, path.name)
+        extras = read_extras(known, file, path.name).default_extras_by
+        if isinstance(extras, str):
+            raise ArchiveError(f"it announces {extras}")
     facts = facts_of(path, digest.sha256, project)
     if stated is not None and _own(stated) != _own(facts):
         raise ArchiveError("its native.json does not say what its binaries say")
