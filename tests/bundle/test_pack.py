@@ -485,7 +485,7 @@ def test_bundles_of_parts_require_each_other(tmp_path: Path) -> None:
         'foo-libs-device-gfx942==1.4; extra == "device-all"',
         'foo-libs-device-gfx942==1.4; extra == "device-gfx942"',
     )
-    assert [plan.lines for plan in found[1:]] == [("foo-libs==1.4",)] * 2
+    assert [plan.lines for plan in found[1:]] == [("foo-libs[]==1.4",)] * 2
     assert [[one.path for one in plan.facts.objects] for plan in found] == [
         ["foo_libs-1.4.data/data/lib/libfoo.so"],
         [],

@@ -49,6 +49,20 @@ def test_a_gpu_without_kernels_is_told(project: Project) -> None:
     project.run("lock")
 
 
+def test_named_parts_bring_no_others(project: Project) -> None:
+    """Whoever names an extra of a divided tree, or a part of it, gets that, on GPUs that it has no kernels for, too."""
+    packed(project, ("gfx90a", "gfx942"))
+    for named, kernels in {
+        "foo-libs[device-gfx942]": ["gfx942"],
+        "foo-libs[device-all]": ["gfx90a", "gfx942"],
+        "foo-libs-device-gfx90a": ["gfx90a"],
+    }.items():
+        project.write([named], targets=target("rdna3", 'gpu = ["gfx1100"]'), more=OURS)
+        project.run("lock")
+        used = [one.partition("-1.4")[0] for one in taken(project)["rdna3"]]
+        assert used == ["foo_libs", *(f"foo_libs_device_{arch}" for arch in kernels)]
+
+
 def test_each_target_gets_its_variant(project: Project) -> None:
     """Variants that repack made are chosen by GPU; who has none gets the plain wheel; a variant cannot be exported."""
     dist = project.root / "dist"

@@ -135,7 +135,8 @@ def plans(
     if parts[0].name != RUNTIME:
         hints = ["pack it without --split", "pack it together with the libraries that it belongs to"]
         raise UsageError("the tree has nothing but files for compilers and for GPUs", hints=hints)
-    root, pin = root_of(identity), f"{identity.name}=={identity.version}"
+    # a part is what default extras choose, so it must not ask for them
+    root, pin = root_of(identity), f"{identity.name}[]=={identity.version}"
     devices = sorted((part for part in parts if part.arch), key=lambda part: natural(part.arch or ""))
     pins = {part.name: f"{identity.name}-{part.name}=={identity.version}" for part in parts if part.name}
     extras: list[tuple[str, tuple[str, ...]]] = [(part.name, (pins[part.name],)) for part in devices]
