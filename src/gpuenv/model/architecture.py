@@ -8,9 +8,10 @@ Names are never compared by order: gfx1100 code is no older cousin of gfx1101's.
 import re
 from difflib import get_close_matches
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from gpuenv.model.facts import Code, DeviceCode
+if TYPE_CHECKING:
+    from gpuenv.model.facts import Code, DeviceCode
 
 __all__ = [
     "AMD_PROCESSORS",
@@ -177,7 +178,7 @@ def ptx_isa_of(cuda: str) -> str | None:
     return f"{first[0]}.{first[1] + minor - ((major, minor) >= _WITHOUT_ISA and major == _WITHOUT_ISA[0])}"
 
 
-def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None, ptx: bool = True) -> Fit | None:
+def fit(code: "Code | DeviceCode", gpu: Gpu, *, driver_isa: str | None = None, ptx: bool = True) -> Fit | None:
     """How device code serves a GPU; None where it does not.
 
     driver_isa: the newest PTX ISA version that the driver compiles, `8.7`; None: whatever the code is written in.
@@ -198,7 +199,7 @@ def fit(code: Code | DeviceCode, gpu: Gpu, *, driver_isa: str | None = None, ptx
     return _fit_nvidia(code, gpu, driver_isa)
 
 
-def _fit_nvidia(code: Code | DeviceCode, gpu: Gpu, driver_isa: str | None) -> Fit | None:
+def _fit_nvidia(code: "Code | DeviceCode", gpu: Gpu, driver_isa: str | None) -> Fit | None:
     match = _NVIDIA_CODE.fullmatch(code.arch)
     if not match:
         return None
@@ -226,7 +227,7 @@ def _reaches(own: tuple[int, int], there: tuple[int, int], suffix: str) -> bool:
     return own <= there
 
 
-def _fit_amd(code: Code | DeviceCode, gpu: Gpu) -> Fit | None:
+def _fit_amd(code: "Code | DeviceCode", gpu: Gpu) -> Fit | None:
     if code.arch != gpu.arch and gpu.arch not in GENERICS.get(code.arch, ()):
         return None
     stated = {feature[:-1]: feature for feature in gpu.features}
