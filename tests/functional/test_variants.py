@@ -292,13 +292,17 @@ def test_variants_behind_urls_and_in_folders(project: Project) -> None:
 
 
 def test_no_variants_file(project: Project) -> None:
-    """Labels that no file of the index explains serve nobody."""
+    """Labels that no file of the index explains serve nobody; whoever gets another wheel for that is told."""
     project.offer("kernels", label="null", variant={})
     project.write(["kernels"])
 
     assert (
         "kernels 1.0 has variants, and its index does not say which: it has no kernels-1.0-variants.json"
     ) in lock_error(project)["causes"]
+
+    project.offer("kernels")
+    reason = "kernels 1.0: its variants are not looked at: its index has no kernels-1.0-variants.json"
+    assert f"warning: {reason}" in project.run("lock", "--refresh").err
 
 
 @pytest.mark.parametrize("installer", ["pip", "uv"])

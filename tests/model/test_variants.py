@@ -135,6 +135,10 @@ STATIC = {"f": ["v"], "g": ["v"]}
         (broken(default_priorities={"namespace": ["A"]}), "`A` is not allowed there"),
         (broken(default_priorities={"namespace": ["a"], "feature": {}}), "has `feature`, which its schema"),
         (broken(default_priorities={"namespace": [f"n{n}" for n in range(101)]}), "101 namespaces, more than 100"),
+        (
+            document({"a": {"nvidia": {"sm_arch": [f"v{n}" for n in range(1001)]}}}, "nvidia"),
+            "variants.a: it has 1001 properties, more than 1000",
+        ),
         (broken(default_priorities={"namespace": ["b"]}), "`default-priorities.namespace` lacks `a`"),
         (broken(variants={"L": {}}), "`L` is no label"),
         (broken(variants={"\x1b[2J": {}}), "`\\x1b[2J` is no label"),

@@ -257,6 +257,17 @@ def test_the_order_of_a_page_means_nothing() -> None:
     assert {"py3-none-any-gfx942"} == {taken(task(release(one), labels=AMD, target=MI300, code=code)) for one in turned}
 
 
+def test_what_was_yanked_comes_last() -> None:
+    """Who names a version gets a wheel of it that was not yanked, whatever its label; else one that was (PEP 592)."""
+    plain, variant = file("a-1.0-py3-none-any.whl"), file("a-1.0-py3-none-any-v1.whl", yanked="")
+    listed = file("a-1.0-variants.json")
+
+    some = task(Release("1.0", (variant, plain), False, listed), labels=LEVELS, roots=("a==1.0",))
+    assert taken(some) == "py3-none-any"
+    alone = task(Release("1.0", (variant,), False, listed), labels=LEVELS, roots=("a==1.0",))
+    assert taken(alone) == "py3-none-any-v1"
+
+
 def test_variants_that_are_gone() -> None:
     """Variants of which every wheel was yanked part no target; one that serves some GPUs alone does."""
     known = release(["py3-none-any-gfx90a", "py3-none-any-gfx942", "py3-none-any-null"])

@@ -43,6 +43,7 @@ _PLUGIN_API = re.compile(r"[\w.]{1,255}(?:\s*:\s*[\w.]{1,255})?")
 _PROVIDER_KEYS = frozenset({"optional", "requires", "plugin-api", "static-properties", "feature-order", "builtin"})
 _DIGITS = 20  # of a number, which has no place in these files
 _MOST_NAMESPACES = 100
+_MOST_PROPERTIES = 1000  # of one label: a lock lists them
 
 
 class BadVariants(ValueError):
@@ -199,6 +200,8 @@ def _properties(label: str, said: object, namespaces: Sequence[str]) -> tuple[Pr
                 raise BadVariants(f"{place}.{namespace}: `{_short(feature)}` is no name of a feature")
             where = f"{place}.{namespace}.{feature}"
             found += [Property(namespace, feature, value) for value in _names(values, where, _VALUE)]
+    if len(found) > _MOST_PROPERTIES:
+        raise BadVariants(f"{place}: it has {len(found)} properties, more than {_MOST_PROPERTIES}")
     if found and label == NULL:
         raise BadVariants(f"{place}: the null variant has no properties")
     return tuple(sorted(found))

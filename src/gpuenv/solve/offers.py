@@ -121,7 +121,7 @@ class Offers:
             if isinstance(wheel, WheelFile):
                 yield release, wheel
                 if wheel.label and self._variants is not None:
-                    yield from ((release, other) for other in self._others(release, yanked, wheel, self._variants))
+                    yield from ((release, other) for other in self._others(release, wheel, self._variants))
 
     def refusals(self, specifiers: Iterable[str]) -> tuple[Refusal, ...]:
         """The releases that the specifiers admit and that are not taken, newest first, each with the reason."""
@@ -203,19 +203,27 @@ class Offers:
             return "has only a source distribution, and building those is not supported yet"
         reasons: dict[str, None] = {}
         unfit = self._unfit.setdefault(release.version, {}) if release.variants else {}
-        for found in self._judged(release, yanked, unfit):
+        for found in self._by_withdrawal(release, yanked, unfit):
             if isinstance(found, WheelFile):
                 return found
             reasons[found] = None
         return next(iter(reasons), None) or self._no_tag(release)
 
-    def _others(self, release: Release, yanked: bool, best: WheelFile, variants: VariantJudge) -> Iterator[WheelFile]:
+    def _by_withdrawal(
+        self, release: Release, yanked: bool, unfit: dict[str, None] | None
+    ) -> Iterator[WheelFile | str]:
+        """The same as `_judged`; what was yanked only where nothing else serves (PEP 592)."""
+        if yanked and any(wheel.yanked is not None for wheel in release.wheels):
+            yield from (found for found in self._judged(release, False, unfit) if isinstance(found, WheelFile))
+        yield from self._judged(release, yanked, unfit)
+
+    def _others(self, release: Release, best: WheelFile, variants: VariantJudge) -> Iterator[WheelFile]:
         """Further wheels, where the best one is built against versions of others; the last is built against none."""
         seen = {variants.built_against(best)}
         if () in seen:
             return
         try:
-            for found in self._judged(release, yanked):
+            for found in self._judged(release, best.yanked is not None):
                 if isinstance(found, WheelFile) and (built := variants.built_against(found)) not in seen:
                     seen.add(built)
                     yield found

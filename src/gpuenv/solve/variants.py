@@ -59,8 +59,9 @@ class VariantJudge:
         file = release.variants
         if file is None:
             wheel = next(wheel for wheel in release.wheels if wheel.label)
-            name, version = wheel.filename.partition("-")[0], version_of(wheel.filename)
-            return Ranked({}, f"has variants, and its index does not say which: it has no {name}-{version}{VARIANTS}")
+            lacks = f"has no {wheel.filename.partition('-')[0]}-{version_of(wheel.filename)}{VARIANTS}"
+            self._ignored.update((other.url, f"its index {lacks}") for other in release.wheels)
+            return Ranked({}, f"has variants, and its index does not say which: it {lacks}")
         found = self._known(file)
         if isinstance(found, str):
             self._ignored.update((wheel.url, found) for wheel in release.wheels)
