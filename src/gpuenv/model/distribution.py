@@ -111,6 +111,10 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     default_extras: tuple[str, ...] = ()
     default_extras_by: tuple[tuple[str, tuple[str, ...]], ...] | str | None = None
 
+    def lines(self, extra: str) -> tuple[str, ...]:
+        """The requirements that may apply without any extra (""), or can apply only for one."""
+        return self.by_extra.get(extra, ()) if extra else self.requires
+
 
 class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a bundle says of itself.

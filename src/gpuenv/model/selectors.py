@@ -78,6 +78,11 @@ class Chosen(NamedTuple):
         """`project, amd = device-{gfx}`."""
         return f"{self.who}, {self.selector} = {self.template}" if self.selector else self.who
 
+    @property
+    def plain(self) -> bool:
+        """Is the extra named as it is, without placeholders?"""
+        return "{" not in self.template
+
 
 class Miss(NamedTuple):
     """Rules that name extras none of which exists, most specific first."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gpuenv.errors import NoSolution
 from gpuenv.model.answer import Conflict, Demand, Refusal
+from gpuenv.model.architecture import parse_gpu
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.model.runtimes import runtime_of
 from gpuenv.model.target import SUPPORTED_PYTHONS
@@ -304,10 +305,12 @@ def _extra_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     found = _EXTRA.search(refusal.reason)
     if found is None:
         return
-    gpu, has = key(found[1]), found[2]
+    gpu, rule, has = key(found[1]), found[2], found[3]
     where = "in [tool.gpuenv.default-extras]"
     if has:
-        yield f'take another: {conflict.subject} = {{ {gpu} = ["{has}"] }} {where}'
+        # without a GPU it is the name in the rule that is wrong, for every target
+        selector = gpu if parse_gpu(found[1]) else key(rule.partition(" = ")[0])
+        yield f'take another: {conflict.subject} = {{ {selector} = ["{has}"] }} {where}'
     yield f"take none: {conflict.subject} = {{ {gpu} = [] }} {where}"
 
 
@@ -368,7 +371,7 @@ _HINTS = {
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
 _INSTEAD = re.compile(r" \(instead of (\S+), as tool\.gpuenv\.alternatives says\)$")
-_EXTRA = re.compile(r" asks for on (\S+) \(.*\); it has (?:no extras$|([a-z0-9-]+))")
+_EXTRA = re.compile(r" asks for on (\S+) \((.*)\); it has (?:no extras$|([a-z0-9-]+))")
 _OF_VARIANT = re.compile(r"as variant \S+ ")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
 _SYMBOL_VERSION = re.compile(r"needs ([A-Z]+)_([0-9.]+) of ")

@@ -1,7 +1,8 @@
 """Which extras a bare requirement takes: what the project says, else the publisher, else Default-Extra (PEP 771).
 
 A rule that names extras none of which a release has makes that release unfit for a target with a GPU: nothing else says
-so well that it has no code for it. Without a GPU nothing is taken, and somebody is told.
+so well that it has no code for it. Without a GPU nothing is taken, and somebody is told; but a name in the project's
+own rules that no release has is misspelt.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +22,17 @@ _RULES = 3
 
 
 class DefaultChoice(NamedTuple):
-    """What a bare requirement on one release takes. refusal: why the release does not serve; None: it does."""
+    """What a bare requirement on one release takes. refusal: why the release does not serve; None: it does.
+
+    sought: extras that the project names and this release lacks; if no other has one, the release does not serve for
+    the reason in doubt.
+    """
 
     extras: tuple[Chosen, ...] = ()
     refusal: str | None = None
     warnings: tuple[str, ...] = ()
+    sought: frozenset[str] = frozenset()
+    doubt: str = ""
 
 
 def has_defaults(metadata: Metadata) -> bool:
@@ -62,6 +69,7 @@ class Defaults:
             sources.append((PUBLISHER, said))
         found: dict[tuple[str, str], Chosen] = {}
         warnings: dict[str, None] = {}
+        sought, doubt = frozenset[str](), ""
         for machine in self._machines:
             taken = _taken(machine, sources, metadata)
             if taken is None:
@@ -70,11 +78,15 @@ class Defaults:
                 if machine.is_gpu:
                     return DefaultChoice(refusal=_refusal(machine, taken, metadata.extras))
                 warnings[_none_taken(taken, metadata.extras)] = None
+                if all(one.who == PROJECT and one.plain for one in taken.rules):
+                    sought = frozenset(one.extra for one in taken.rules)
+                    doubt = _refusal(machine, taken, metadata.extras)
                 continue
             found.update({(one.extra, one.why): one for one in taken})
             warnings.update(dict.fromkeys(_left(machine, taken, sources, metadata)))
         extras = tuple(found[key] for key in sorted(found))
-        return DefaultChoice(extras, warnings=tuple(f"{name} {metadata.version} {text}" for text in warnings))
+        told = tuple(f"{name} {metadata.version} {text}" for text in warnings)
+        return DefaultChoice(extras, None, told, sought, doubt)
 
 
 def _taken(
@@ -93,13 +105,25 @@ def _taken(
 def _left(
     machine: Machine, taken: Sequence[Chosen], sources: Sequence[tuple[str, Selectors]], metadata: Metadata
 ) -> Iterator[str]:
-    """Extras that the rule that won names beside those that exist."""
+    """Extras that the rule that won names beside those that exist; and those of rules before it that seem misspelt."""
     for who, table in sources:
-        for selector in dict.fromkeys(one.selector for one in taken if one.who == who):
-            alone = [walk({selector: (template,)}, machine, metadata.extras, who) for template in table[selector]]
-            for miss in alone:
-                if isinstance(miss, Miss):
-                    yield f"{_asked(miss)}{meant(miss.rules[0].extra, metadata.extras)}"
+        if not taken or taken[0].who != who:
+            continue
+        won = taken[0].selector
+        for miss in _misses(machine, table, won, who, metadata):
+            yield f"{_asked(miss)}{meant(miss.rules[0].extra, metadata.extras)}"
+        for level in machine.levels[: machine.levels.index(won)] if who == PROJECT else ():
+            for miss in _misses(machine, table, level, who, metadata):
+                if miss.rules[0].plain and (near := meant(miss.rules[0].extra, metadata.extras)):
+                    yield f"{_asked(miss)}{near}"
+
+
+def _misses(machine: Machine, table: Selectors, selector: str, who: str, metadata: Metadata) -> Iterator[Miss]:
+    """The extras that one row names in vain, each by itself."""
+    for template in table.get(selector, ()):
+        miss = walk({selector: (template,)}, machine, metadata.extras, who)
+        if isinstance(miss, Miss):
+            yield miss
 
 
 def _refusal(machine: Machine, miss: Miss, extras: Sequence[str]) -> str:

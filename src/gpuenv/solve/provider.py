@@ -225,7 +225,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             found = self._by_version(key, needs)
         for candidate in found:
             if all(self.is_satisfied_by(need, candidate) for need in needs if need.key == key):
-                if key.detail == DEFAULTS and (reason := self.default_choice(candidate).refusal):
+                if key.detail == DEFAULTS and (reason := self._lacks_extras(candidate, needs)):
                     self.without_extras[key.name][candidate.text] = reason
                     continue
                 yield candidate
@@ -236,6 +236,19 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             return DefaultChoice()
         metadata = self._metadata(candidate, candidate.wheel)
         return self.defaults.of(candidate.wheel.key, candidate.key.name, metadata)
+
+    def _lacks_extras(self, candidate: Candidate, needs: Iterable[Need]) -> str | None:
+        """Why a candidate does not serve bare requirements, if by its extras, or by a rule that fits no release."""
+        choice = self.default_choice(candidate)
+        if choice.refusal or not choice.sought:
+            return choice.refusal
+        name = candidate.key.name
+        others = self.offers(name).choices(self.specifiers(name, needs)) if candidate.index is not None else ()
+        for release, wheel in others:
+            other = self._candidate(candidate.key.base, release.version, wheel, candidate.index)
+            if not choice.sought.isdisjoint(self._metadata(other, wheel).extras):
+                return None
+        return choice.doubt
 
     def _as(self, key: Key, candidate: Candidate) -> Candidate:
         """The candidate as the node sees it: another extra of the same distribution may be what fixed it."""
@@ -317,7 +330,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
     def needs_in(self, metadata: Metadata, extra: str, wheel: WheelFile) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
         variant = self.variants.environment(wheel)
-        for line in _lines(metadata, extra):
+        for line in metadata.lines(extra):
             yield from self._needs_of_line(line, extra, variant) or ()
 
     def _needs_of_line(self, line: str, extra: str, variant: VariantEnvironment = NO_VARIANT) -> list[Need] | None:
@@ -346,7 +359,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             yield from (f"{who}: {remark}" for remark in remarks(facts, way.asked))
             for pattern in idle_patterns(self._task.rules.of(candidate.key.name), facts):
                 yield f"{who} has no binary {pattern}, which [tool.gpuenv.packages.{candidate.key.name}] is about"
-        for line in _lines(metadata, extra):
+        for line in metadata.lines(extra):
             if self._needs_of_line(line, extra) is None:
                 shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
                 yield f"{who} has an unreadable requirement: `{shown}`"
@@ -385,7 +398,3 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
                 elif parse_version(release.version) < candidate.version:
                     coming.append(wheel)
         yield from coming[: min(_LOOKAHEAD, 4 * (known - 1) if known > 1 else 0)]
-
-
-def _lines(metadata: Metadata, extra: str) -> tuple[str, ...]:
-    return metadata.by_extra.get(extra, ()) if extra else metadata.requires
