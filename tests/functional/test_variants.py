@@ -179,6 +179,38 @@ def test_a_wheel_that_is_not_what_its_index_says(project: Project) -> None:
     assert not project.site.exists()
 
 
+def test_a_lock_that_was_changed(project: Project) -> None:
+    """Where the lock alone was changed, sync says so however little else there is to do, and how to mend it."""
+    shelf = Shelf(project, "kernels")
+    shelf.offer("v1", {"x86_64": {"level": ["v1"]}}, tags="py3-none-any")
+    shelf.list(providers={"x86_64": {"requires": ["x"]}})
+    project.write(["kernels"])
+    project.run("sync")
+    was = project.lock.read_text()
+    project.lock.write_text(was.replace("level :: v1", "level :: v2"))
+
+    for how in ("--frozen", "--locked"):
+        assert "the lock says v1 is x86_64 :: level :: v2" in project.run("sync", how, rc=1).err
+    project.run("lock", "--upgrade-package", "kernels")
+    assert project.lock.read_text() == was
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_release_passed_over_for_what_is_not_known(project: Project, listed: bool) -> None:
+    """A release of variants of which nothing is known is told of where an older one is taken."""
+    shelf = Shelf(project, "kernels", "2.0")
+    shelf.offer("null", {}, tags="py3-none-any")
+    if listed:
+        path = project.base / "kernels-2.0-variants.json"
+        path.write_bytes(b"[]")
+        project.server.add(path)
+    project.offer("kernels", "1.0")
+    project.write(["kernels"])
+
+    why = "has variants of which nothing is known" if listed else "has variants, and its index does not say which"
+    assert f"note: kernels 1.0 for here, not 2.0: it {why}" in project.run("lock").err
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -77,6 +77,15 @@ def test_variants_of_a_release(spelling: str) -> None:
     assert (old.variants, new.sdist, found.skipped) == (None, False, 0)
 
 
+def test_variants_of_a_version_written_in_two_ways() -> None:
+    """Of two files for one version the same is taken, whichever the page has first."""
+    files = [file(f"foo_bar-{version}-variants.json", hashes={"sha256": SHA}) for version in ("1.0.0", "1.0")]
+    wheel = file("foo_bar-1.0-py3-none-any-cu12.whl")
+
+    found = [page(wheel, *order).releases[0].variants for order in (files, files[::-1])]
+    assert ["foo_bar-1.0-variants.json"] * 2 == [one.filename for one in found if one]
+
+
 def test_json_keys_are_read() -> None:
     """Digest, size, upload time, Requires-Python, yank reason and metadata digest arrive, with either metadata key."""
     found = page(

@@ -96,7 +96,11 @@ DAMAGES = [
     ('gpu = ["sm_90"]', 'gpu = "sm_90"', "'sm_90' is not an array"),
     ('requires = ["beta"]', 'requires = "beta"', "'beta' is not an array"),
     ("[inputs]", "inputs = 3\n[other]", "3 is not a table"),
-    (', variant = { label = "cu13", properties', ', other = { label = "cu13", properties', "None is not a table"),
+    (
+        ', variant = { label = "cu13", properties',
+        ', other = { label = "cu13", properties',
+        "delta 4.0 is a variant, and its line",
+    ),
     ('{ label = "cu13"', '{ label = "cu12"', "delta 4.0 is no such variant"),
     ('{ label = "cu13", ', "{ ", "label is missing"),
     ("sm_arch :: 80_real", "sm_arch :: 99_real", "delta 4.0 is no such variant"),

@@ -141,6 +141,7 @@ STATIC = {"f": ["v"], "g": ["v"]}
         ),
         (broken(default_priorities={"namespace": ["b"]}), "`default-priorities.namespace` lacks `a`"),
         (broken(variants={"L": {}}), "`L` is no label"),
+        (broken(variants={"l": {}}), "variants.l: it has no properties, and only the null variant has none"),
         (broken(variants={"\x1b[2J": {}}), "`\\x1b[2J` is no label"),
         (broken(variants={"l": []}), "variants.l is no object"),
         (broken(variants={"l": {"A": {}}}), "variants.l: `A` is no namespace"),
@@ -191,12 +192,13 @@ def test_hostile_files(data: bytes, message: str) -> None:
 
 def test_a_wheel_has_its_label_alone() -> None:
     """The file in a wheel is for the label in the wheel's name, and for no other."""
-    one = document({"cu": {}}, "a")
+    some = {"a": {"f": ["v"]}}
+    one = document({"cu": some}, "a")
     assert list(read(one, "cu").labels) == ["cu"]
     with pytest.raises(BadVariants, match="for the labels `cu`, and the wheel's name has `cpu`"):
         read(one, "cpu")
     with pytest.raises(BadVariants, match="for the labels `cpu`, `cu`, and the wheel's name has `cu`"):
-        read(document({"cu": {}, "cpu": {}}, "a"), "cu")
+        read(document({"cu": some, "cpu": some}, "a"), "cu")
 
 
 def test_variants_are_kept_in_caches() -> None:

@@ -22,7 +22,10 @@ bounded = settings(max_examples=150, deadline=None)
 some_values = st.lists(st.sampled_from(VALUES), min_size=1, unique=True)
 Said = dict[str, dict[str, dict[str, list[str]]]]  # label -> namespace -> feature -> values
 wheels = st.dictionaries(
-    st.sampled_from(NAMESPACES), st.dictionaries(st.sampled_from(FEATURES), some_values, min_size=1), max_size=3
+    st.sampled_from(NAMESPACES),
+    st.dictionaries(st.sampled_from(FEATURES), some_values, min_size=1),
+    min_size=1,
+    max_size=3,
 )
 labels = st.dictionaries(st.sampled_from(("p", "q", "r", "s", "t")), wheels, max_size=5)
 orders = st.permutations(NAMESPACES)

@@ -305,7 +305,9 @@ class _Grouper:
         found = split_variants(file.filename)
         if found is None or found.name != self.name:
             return None
-        self.variants.setdefault(found.version, file)
+        # a version may be written in two ways, and pages have no order
+        first = self.variants.setdefault(found.version, file)
+        self.variants[found.version] = min(first, file, key=lambda one: one.filename)
         return found.version
 
     def _of_sdist(self, file: WheelFile) -> Version | None:

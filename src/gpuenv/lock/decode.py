@@ -122,6 +122,8 @@ def _variant(said: object, name: FileName) -> WheelVariant | None:
     """What a wheel with a label must say it is; nothing else has one."""
     if said is None and not name.label:
         return None
+    if said is None:
+        raise ValueError(f"{name.name} {name.version} is a variant, and its line does not say which")
     table = _table(said)
     label, properties = _text(table["label"]), _texts(table["properties"])
     ordered = all(one < other for one, other in pairwise(properties))

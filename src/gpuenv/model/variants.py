@@ -204,6 +204,8 @@ def _properties(label: str, said: object, namespaces: Sequence[str]) -> tuple[Pr
         raise BadVariants(f"{place}: it has {len(found)} properties, more than {_MOST_PROPERTIES}")
     if found and label == NULL:
         raise BadVariants(f"{place}: the null variant has no properties")
+    if not found and label != NULL:
+        raise BadVariants(f"{place}: it has no properties, and only the null variant has none")
     return tuple(sorted(found))
 
 

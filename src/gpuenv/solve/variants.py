@@ -61,19 +61,21 @@ class VariantJudge:
             wheel = next(wheel for wheel in release.wheels if wheel.label)
             lacks = f"has no {wheel.filename.partition('-')[0]}-{version_of(wheel.filename)}{VARIANTS}"
             self._ignored.update((other.url, f"its index {lacks}") for other in release.wheels)
-            return Ranked({}, f"has variants, and its index does not say which: it {lacks}")
+            return self._refusing(release, Ranked({}, f"has variants, and its index does not say which: it {lacks}"))
         found = self._known(file)
         if isinstance(found, str):
             self._ignored.update((wheel.url, found) for wheel in release.wheels)
-            return Ranked({}, f"has variants of which nothing is known: {found}")
+            return self._refusing(release, Ranked({}, f"has variants of which nothing is known: {found}"))
         self._files.update((wheel.url, file) for wheel in release.wheels if wheel.label)
-        ranked = self._ranked(found, labels)
-        self._refused[file.url] = ranked.refusal
+        return self._refusing(release, self._ranked(found, labels))
+
+    def _refusing(self, release: Release, ranked: Ranked) -> Ranked:
+        self._refused[release.wheels[0].url] = ranked.refusal
         return ranked
 
     def refused(self, release: Release, reason: str) -> bool:
         """Is it for its variants that a release was refused?"""
-        return release.variants is not None and self._refused.get(release.variants.url) == reason
+        return bool(release.wheels) and self._refused.get(release.wheels[0].url) == reason
 
     def refusal(self, wheel: WheelFile) -> str | None:
         """Why a wheel that a URL names does not serve the target as the variant that it is."""

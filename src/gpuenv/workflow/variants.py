@@ -28,7 +28,10 @@ def refuse_false_variants(
             raise IntegrityError(
                 f"{artifact.filename} is not the variant that it was locked for",
                 causes=lie,
-                hints=["report this file to who published it: its index and the wheel do not agree"],
+                hints=[
+                    "report this file to who published it: its index and the wheel do not agree",
+                    f"if it was gpuenv.lock that changed: gpuenv lock --upgrade-package {name}",
+                ],
             )
 
 
