@@ -25,22 +25,27 @@ class Exchange:
             self._overrides[override.name].append(override)
         self._names = {*self._overrides, *task.alternatives, *task.sources}
 
-    def of(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
-        """What stands for a requirement, each with its words; text: those of the requirement itself."""
+    def of(self, requirement: Requirement, text: str, whose: str = "") -> Iterator[tuple[Requirement, str]]:
+        """What stands for a requirement, each with its words.
+
+        text: the words of the requirement itself. whose: the distribution that states it, whose own requirements on
+        what it stands for are left to it, for it cannot be meant instead.
+        """
         if requirement.name not in self._names:
             yield requirement, text
             return
-        for one, words in self._exchanged(requirement, text):
+        for one, words in self._exchanged(requirement, text, whose):
             source = self._sources.get(one.name)
             yield (one, words) if source is None else (replace(one, url=source), f"{words} (from {source})")
 
-    def _exchanged(self, requirement: Requirement, text: str) -> Iterator[tuple[Requirement, str]]:
+    def _exchanged(self, requirement: Requirement, text: str, whose: str) -> Iterator[tuple[Requirement, str]]:
         """After overrides, then after alternatives and what overrides say of those."""
         for one, words in self._overridden(requirement, text):
-            other = one
+            other, names = one, {one.name}
             while other.name in self._alternatives:  # the manifest has no circle of them
                 other = _alternative(other, self._alternatives[other.name])
-            if other is one:
+                names.add(other.name)
+            if other is one or whose in names:
                 yield one, words
             else:
                 yield from self._overridden(other, f"{short(other)} (instead of {one.name}, {_ALTERNATIVE})")

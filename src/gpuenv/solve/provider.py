@@ -33,10 +33,15 @@ _SHOWN = 120  # characters of a line that means nothing
 
 
 class Provider(AbstractProvider[Need, Candidate, Key]):
-    """resolvelib's questions answered from a `Task`: pure, lazy, memoised, one instance a solve."""
+    """resolvelib's questions answered from a `Task`: pure, lazy, memoised, one instance a solve.
+
+    project_name, target: of the task.
+    """
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self.project_name = task.project
+        self.target: Target = task.target
         self._environment = task.target.marker_environment
         self._offers: dict[str, Offers] = {}
         self._candidates: dict[tuple[Key, str], Candidate] = {}
@@ -132,11 +137,12 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         origin: str = "",
         extra: str = "",
         variant: VariantEnvironment = NO_VARIANT,
+        whose: str = "",
     ) -> Iterator[Need]:
-        """The needs that one requirement states, after overrides, on this target."""
+        """The needs that one requirement states, after overrides, on this target. whose: the distribution's name."""
         if not self._applies(requirement.marker, extra, variant):
             return
-        for stated, words in self._exchange.of(requirement, text):
+        for stated, words in self._exchange.of(requirement, text, whose):
             instead = requirement.name if stated.name != requirement.name else ""
             details = ["", *stated.extras]
             if not stated.extras and not stated.none and stated.name in self._may_default:
@@ -197,16 +203,6 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
         return self._dependencies
-
-    @property
-    def project_name(self) -> str:
-        """The name of the project."""
-        return self._task.project
-
-    @property
-    def target(self) -> Target:
-        """The target of the task."""
-        return self._task.target
 
     def _applies(self, marker: str | None, extra: str = "", variant: VariantEnvironment = NO_VARIANT) -> bool:
         return marker is None or evaluate_marker(marker, self._environment, extra, variant)
@@ -329,15 +325,17 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     def needs_in(self, metadata: Metadata, extra: str, wheel: WheelFile) -> Iterator[Need]:
         """What a wheel's metadata requires on this target, without an extra ("") or for one extra alone."""
-        variant = self.variants.environment(wheel)
+        variant, whose = self.variants.environment(wheel), distribution_of(wheel.filename)
         for line in metadata.lines(extra):
-            yield from self._needs_of_line(line, extra, variant) or ()
+            yield from self._needs_of_line(line, extra, variant, whose) or ()
 
-    def _needs_of_line(self, line: str, extra: str, variant: VariantEnvironment = NO_VARIANT) -> list[Need] | None:
+    def _needs_of_line(
+        self, line: str, extra: str, variant: VariantEnvironment = NO_VARIANT, whose: str = ""
+    ) -> list[Need] | None:
         """The needs of a Requires-Dist line; None where it, or its marker, means nothing."""
         try:
             requirement = parse_requirement(line)
-            return list(self.needs_of(requirement, short(requirement), extra=extra, variant=variant))
+            return list(self.needs_of(requirement, short(requirement), extra=extra, variant=variant, whose=whose))
         except ValueError:  # what packaging raises for lines that do not parse and markers that do not compare
             return None
 
