@@ -83,7 +83,7 @@ def test_variants_of_a_version_written_in_two_ways() -> None:
     wheel = file("foo_bar-1.0-py3-none-any-cu12.whl")
 
     found = [page(wheel, *order).releases[0].variants for order in (files, files[::-1])]
-    assert ["foo_bar-1.0-variants.json"] * 2 == [one.filename for one in found if one]
+    assert [one.filename for one in found if one] == ["foo_bar-1.0-variants.json"] * 2
 
 
 def test_json_keys_are_read() -> None:
