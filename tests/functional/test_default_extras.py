@@ -147,6 +147,8 @@ def test_empty_brackets(project: Project) -> None:
     project.run("add", "kernels[]", "--no-sync")
     assert '"kernels[]"' in project.manifest.read_text("utf-8")
     assert sorted(packages(project, "mi300")) == ["kernels"]
+    for command in ("why", "tree"):
+        assert project.run(command, "kernels[]").out == project.run(command, "kernels").out
     project.write(["kernels"], targets=MI300, more=TABLE)
     assert project.run("lock", "--check", "--json", rc=1).json["reason"] == "dependencies: `kernels` was added"
 

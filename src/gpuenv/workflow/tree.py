@@ -65,8 +65,8 @@ def _chosen(lock: Lock, target: str | None) -> dict[str, LockedTarget]:
 
 
 def _key(text: str) -> str:
-    name, bracket, extra = text.strip().removesuffix("]").partition("[")
-    return f"{normal_name(name)}[{normal_name(extra)}]" if bracket else normal_name(name)
+    name, _, extra = text.strip().removesuffix("]").partition("[")
+    return f"{normal_name(name)}[{normal_name(extra)}]" if extra.strip() else normal_name(name)
 
 
 def _not_there(key: str, chosen: Mapping[str, LockedTarget], parts: Iterable[str], target: str | None) -> NotLocked:

@@ -126,12 +126,12 @@ def _parsed(text: str, graphs: Iterable[LockedGraph]) -> tuple[NodeKind, str]:
             near = nearest_gpu(plain)
             raise UsageError(f"`{plain}` is not a GPU architecture", hints=[f"did you mean `{near}`?"] if near else [])
         return "gpu", str(gpu)
-    name, bracket, extra = plain.removesuffix("]").partition("[")
+    name, _, extra = plain.removesuffix("]").partition("[")
     name = normal_name(name)
     taken = any(name in graph.packages for graph in graphs)
     if said == "runtime" or (said is None and plain.lower() in RUNTIMES and not taken):
         return "runtime", plain.lower()
-    return "package", f"{name}[{normal_name(extra)}]" if bracket else name
+    return "package", f"{name}[{normal_name(extra)}]" if extra.strip() else name
 
 
 def _ask(kind: NodeKind, name: str) -> "Callable[[LockedGraph], Why | None]":
