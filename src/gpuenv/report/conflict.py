@@ -31,7 +31,7 @@ def no_solution(conflict: Conflict) -> NoSolution:
     return NoSolution(
         f"no solution for target {conflict.target}",
         causes=[redacted(cause) for cause in causes],
-        hints=[redacted(hint) for hint in dict.fromkeys(_hints(conflict))],
+        hints=[redacted(hint) for hint in dict.fromkeys([*_hints(conflict), *_default_hints(conflict)])],
     )
 
 
@@ -318,6 +318,14 @@ def _announced_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     yield f"say yourself what to take: {conflict.subject} = {{ any = [] }} in [tool.gpuenv.default-extras]"
 
 
+def _default_hints(conflict: Conflict) -> Iterable[str]:
+    """Default extras on the way to the conflict, which nobody named, can be given up."""
+    for demand in (demand for chain in conflict.chains for demand in chain):
+        if found := _BY_DEFAULT.fullmatch(demand.requires):
+            selector = key(found[2] or "any")
+            yield f"take no default extra: {found[1]} = {{ {selector} = [] }} in [tool.gpuenv.default-extras]"
+
+
 def _processor_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     level = refusal.reason.removeprefix("needs a processor of ").partition(" ")[0]
     yield f'if those machines have it, set cpu = "{level}" in [tool.gpuenv.targets.{conflict.target}]'
@@ -371,6 +379,7 @@ _HINTS = {
 }
 _NO_WHEEL = re.compile(r"has no wheel for (\S+) on linux-(\S+) with glibc \S+ \(only (.*)\)")
 _INSTEAD = re.compile(r" \(instead of (\S+), as tool\.gpuenv\.alternatives says\)$")
+_BY_DEFAULT = re.compile(r"([^\s\[]+)\[\S+\] \(default: (?:project, (\S+) = .*|publisher, .*|Default-Extra)\)")
 _EXTRA = re.compile(r" asks for on (\S+) \((.*)\); it has (?:no extras$|([a-z0-9-]+))")
 _OF_VARIANT = re.compile(r"as variant \S+ ")
 _SONAME = re.compile(r"[^\s,;]+\.so(\.[^\s,;]+)?")
