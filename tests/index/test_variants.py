@@ -85,3 +85,15 @@ def test_a_wheel_without_it(server: SimpleServer, tmp_path: Path) -> None:
 
     assert variants(tmp_path, index_of(server), file) is None
     assert not (tmp_path / "cache" / "wheels-v1").exists()
+
+
+def test_a_wheel_speaks_for_no_other_file(server: SimpleServer, tmp_path: Path) -> None:
+    """What a wheel says of itself is not taken for a variants file that has the digest which its index states."""
+    listed = make_variants(tmp_path, "foo", "1.0", LABELS)
+    digest = hashlib.sha256(listed.read_bytes()).hexdigest()
+    liar = make_wheel(tmp_path, "foo", files={"foo/data.bin": NOISE}, label="v1", variant={"x": {"y": ["z"]}})
+    wheel = WheelFile(liar.name, server.add(liar), digest, liar.stat().st_size)
+    assert variants(tmp_path, index_of(server), wheel) != listed.read_bytes()
+
+    file = WheelFile(listed.name, server.add(listed), digest)
+    assert variants(tmp_path, index_of(server), file) == listed.read_bytes()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from gpuenv.archive.ranges import MissingRange, SparseFile
 from gpuenv.errors import ArchiveError, IntegrityError, NoSuchMember, TooLarge
-from gpuenv.index.cache import IndexCache
+from gpuenv.index.cache import IndexCache, url_key
 from gpuenv.index.download import Downloads
 from gpuenv.index.folder import metadata_in, path_of, wheel_metadata
 from gpuenv.index.http import Answer, Http
@@ -112,12 +112,14 @@ class Ladder:
 
         Raises TooLarge where no such file has as many bytes.
         """
-        held = self._cache.variants.load(file.sha256) if file.sha256 else None
+        is_wheel = stem_of(file.filename) is not None
+        # a wheel of which only parts were seen speaks for its own URL, whatever digest is said to be that of it
+        key = url_key(file.url, file.sha256) if is_wheel and file.sha256 else file.sha256
+        held = self._cache.variants.load(key) if key else None
         if held is None:
-            is_wheel = stem_of(file.filename) is not None
             held = await (self._own_variant(file, index) if is_wheel else self._listed(file, index))
-            if held is not None and file.sha256:
-                self._cache.variants.save(file.sha256, held)
+            if held is not None and key:
+                self._cache.variants.save(key, held)
         return held
 
     async def _listed(self, file: WheelFile, index: Index | None) -> bytes | None:
