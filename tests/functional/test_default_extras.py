@@ -161,7 +161,7 @@ def test_refusal(project: Project) -> None:
     result = project.run("lock", rc=1)
     assert "kernels 1.0 has no extra device-gfx1151, which tool.gpuenv.default-extras asks for on gfx1151" in result.err
     hints = [line.removeprefix("hint: ") for line in result.err.splitlines() if line.startswith("hint: ")]
-    assert [hint.partition(": ")[0] for hint in hints] == ["take another", "take none"]
+    assert [hint.partition(": ")[0] for hint in hints] == ["if device-all serves gfx1151, take it", "take none"]
     for hint in hints:
         row = hint.partition(": ")[2].partition(" in [tool")[0]
         project.write(["kernels"], targets=strix, more=f"[tool.gpuenv.default-extras]\n{row}\n")

@@ -310,7 +310,9 @@ def _extra_hint(conflict: Conflict, refusal: Refusal) -> Iterable[str]:
     if has:
         # without a GPU it is the name in the rule that is wrong, for every target
         selector = gpu if parse_gpu(found[1]) else key(rule.partition(" = ")[0])
-        yield f'take another: {conflict.subject} = {{ {selector} = ["{has}"] }} {where}'
+        # a template names what a GPU's own extra is called: that there is none is no slip of the pen
+        advice = f"if {has} serves {found[1]}, take it" if "{" in rule else "take another"
+        yield f'{advice}: {conflict.subject} = {{ {selector} = ["{has}"] }} {where}'
     yield f"take none: {conflict.subject} = {{ {gpu} = [] }} {where}"
 
 
