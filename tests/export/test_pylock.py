@@ -80,6 +80,9 @@ def test_variants_and_bundles_are_refused_with_the_reason(write: object) -> None
         write(TARGET, [placed(f"demo{n}-1.0-py3-none-any-rocm.whl") for n in range(7)])  # type: ignore[operator]
     assert caught.value.causes[5:] == ("and 2 more",)
     assert caught.value.hints == ()
+    with pytest.raises(Inexpressible) as caught:  # a wheel made of it would be a variant all the same
+        write(TARGET, [placed("demo-1.0-py3-none-any-rocm.whl.tar.zst")])  # type: ignore[operator]
+    assert caught.value.hints == ()
 
 
 def test_what_the_standard_does_not_take_is_no_file() -> None:

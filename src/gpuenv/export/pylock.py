@@ -69,7 +69,7 @@ def refuse(artifacts: Iterable[LockedArtifact]) -> None:
     if not wrong:
         return
     more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-    bundles = [one for one, _ in wrong if one.filename.endswith(BUNDLE)]
+    bundles = [one for one, _ in wrong if not label_of(one.filename)]
     raise Inexpressible(
         "other installers do not know what the lock has",
         causes=[*(f"{one.filename} {why}" for one, why in wrong[:_SHOWN]), *more],
@@ -79,10 +79,10 @@ def refuse(artifacts: Iterable[LockedArtifact]) -> None:
 
 def inexpressible(artifact: LockedArtifact) -> str | None:
     """Why no other format can name a file; None where it can."""
-    if artifact.filename.endswith(BUNDLE):
-        return "is a bundle, and other installers take wheels alone"
     if label_of(artifact.filename):
         return "is a wheel variant, and PEP 751 has no such file names"
+    if artifact.filename.endswith(BUNDLE):
+        return "is a bundle, and other installers take wheels alone"
     return None
 
 
