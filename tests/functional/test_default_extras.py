@@ -236,6 +236,9 @@ def test_alternatives(project: Project) -> None:
     assert project.run("why", "onnxruntime-rocm").out.splitlines()[1] == (
         "       embedder 1.0 requires onnxruntime-rocm (instead of onnxruntime, as tool.gpuenv.alternatives says)"
     )
+    refused = project.run("why", "onnxruntime", "--target", "mi300", rc=1).err
+    assert "onnxruntime-rocm stands for it, as tool.gpuenv.alternatives says" in refused
+    assert refused.endswith("hint: gpuenv why onnxruntime-rocm\n")
     assert project.run("why", "onnxruntime-gpu", "--json").json["targets"]["h100"]["instead_of"] == ["onnxruntime"]
     project.run("sync", "--target", "mi300")
     assert [path.stem for path in (project.site / "onnxruntime").glob("*.py")] == ["onnxruntime-rocm"]

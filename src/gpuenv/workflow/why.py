@@ -156,6 +156,10 @@ def _not_locked(kind: NodeKind, name: str, graphs: Mapping[str, LockedGraph], ta
     if unread and kind != "package":
         more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
         causes = [f"no facts at hand of {', '.join(unread[:_SHOWN])}{more}: what they hold is not known"]
+    packages = [package for graph in graphs.values() for package in graph.packages.values()]
+    if others := sorted({package.name for package in packages if kind == "package" and name in package.instead_of}):
+        causes = [f"{', '.join(others)} stands for it, as tool.gpuenv.alternatives says"]
+        return NotLocked(message, causes=causes, hints=[f"gpuenv why {other}" for other in others])
     near = _nearest(kind, name, graphs.values())
     return NotLocked(message, causes=causes, hints=[f"did you mean `{near}`?"] if near else [])
 
