@@ -99,6 +99,7 @@ def test_a_folder_becomes_an_index(project: Project, wheels: Path) -> None:
         "sonames": 2,
         "written": [],
         "removed": [],
+        "warnings": [],
     }
     assert snapshot(wheels) == before
     assert {path: path.stat().st_mtime_ns for path in stamps if path.name != Path(LEDGER).name} == {

@@ -14,8 +14,10 @@ from gpuenv.index.simple import read_html, read_json
 from gpuenv.model.filename import split_filename
 from gpuenv.model.variants import parse_variants
 from tests.functional.test_index import served
+from tests.support.binaries import bundle, library
 from tests.support.programs import find_program
 from tests.support.project import PATIENCE, Project, snapshot
+from tests.support.wheels import make_wheel
 
 SM90, SM80 = "nvidia :: sm_arch :: 90_real", "nvidia :: sm_arch :: 80_real"
 GFX = "amd :: gfx_arch :: gfx942"
@@ -198,3 +200,17 @@ def test_uv_takes_the_variant_that_fits(project: Project, wheels: Path, sm: str 
     with served(wheels) as url:
         uv("pip", "install", *flags, "--target", into, "--index-url", f"{url}/simple", "demo", **(forced if sm else {}))
     assert (into / "demo.py").read_text() == f"who = '{who}'\n"
+
+
+def test_an_index_warns_of_claims_without_code(project: Project) -> None:
+    """A variant without code for an architecture that it names is told of, unless it says that others bring that."""
+    folder = project.base / "claims"
+    both = {"amd": {"gfx_arch": ["gfx90a", "gfx942"]}, "nvidia": {"sm_arch": ["90_virtual"]}}
+    files: dict[str, bytes | str] = {"k/libk.so": library("libk.so", sections=[(".hip_fatbin", bundle("gfx942"))])}
+    make_wheel(folder, "kernels", label="both", variant=both, files=files)
+    make_wheel(folder, "apart", label="a", variant={"amd": {"gfx_arch": ["gfx942"]}}, extras=["device-gfx942"])
+    make_wheel(folder, "plain", files=files)
+
+    told = "kernels-1.0-py3-none-any-both.whl claims sm_90, gfx90a, and carries no code for it"
+    assert [line.partition(":")[0] for line in project.run("index", "--json", folder).json["warnings"]] == [told]
+    assert f"warning: {told}: a lock for such a GPU passes it over" in project.run("index", folder).err

@@ -24,5 +24,6 @@ def index(
 
     made = make_index(folder, output, session.here())
     session.answer(index_document(made))
+    session.warn(made.warnings)
     if not session.as_json:
         session.say(index_line(made))

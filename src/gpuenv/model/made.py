@@ -24,7 +24,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class MadeIndex:
-    """A static index. projects, files, sonames: how many it has. written, removed: what changed, as paths."""
+    """A static index. projects, files, sonames: how many it has. written, removed: what changed, as paths.
+
+    warnings: what installers will not take as it is meant.
+    """
 
     path: PurePath
     projects: int
@@ -32,3 +35,4 @@ class MadeIndex:
     sonames: int
     written: tuple[PurePath, ...]
     removed: tuple[PurePath, ...]
+    warnings: tuple[str, ...] = ()

@@ -4,16 +4,20 @@ A wheel serves a machine if the machine supports, of every feature that the whee
 What machines support is told by the caller, best first; nothing is looked up here.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from gpuenv.model.markers import VariantEnvironment
 from gpuenv.model.variants import ABI_DEPENDENCY, NULL, Property, Supported, Variants
 from gpuenv.model.version import normal_name
 
-__all__ = ["abi_requirements", "declared", "rank", "served_apart", "why_not"]
+__all__ = ["abi_requirements", "architectures", "declared", "rank", "served_apart", "why_not"]
 
 _OF_GPUS = frozenset({"nvidia", "amd", "intel"})
+# what a vendor's provider calls the architectures that code was compiled for
+_ARCHITECTURES = {"nvidia": "sm_arch", "amd": "gfx_arch"}
+_NVIDIA = re.compile(r"([0-9]{2,3}[af]?)_(?:real|virtual)\Z")
 _LAST = 1 << 62  # greater than any place in a list
 _SHOWN = 4  # values that a message names
 
@@ -94,6 +98,17 @@ def abi_requirements(variants: Variants, label: str) -> tuple[tuple[str, tuple[s
         if _is_abi(variants, namespace) and _is_abi_property(feature, value):
             found.setdefault(normal_name(feature), []).append(value)
     return tuple((name, tuple(sorted(values, key=_release, reverse=True))) for name, values in sorted(found.items()))
+
+
+def architectures(properties: Iterable[Property], vendor: str) -> tuple[str, ...]:
+    """The architectures of a vendor, `nvidia` or `amd`, that properties name, as targets name them: `sm_90`."""
+    named = (one for one in properties if one[:2] == (vendor, _ARCHITECTURES.get(vendor)))
+    return tuple(dict.fromkeys(_architecture(one) for one in named))
+
+
+def _architecture(claim: Property) -> str:
+    match = _NVIDIA.match(claim.value) if claim.namespace == "nvidia" else None
+    return f"sm_{match[1]}" if match else claim.value
 
 
 def _in_order(variants: Variants, properties: Sequence[Property]) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:

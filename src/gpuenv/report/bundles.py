@@ -58,4 +58,5 @@ def index_document(made: MadeIndex) -> dict[str, object]:
         "sonames": made.sonames,
         "written": [str(path) for path in made.written],
         "removed": [str(path) for path in made.removed],
+        "warnings": list(made.warnings),
     }

@@ -4,7 +4,6 @@ What labels stand for is told by a file of the release, or by the wheel itself w
 cannot be used costs its release the variants, never the wheels that are none.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
@@ -16,8 +15,8 @@ from gpuenv.model.filename import VARIANTS, version_of
 from gpuenv.model.host_libraries import vendor_of
 from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
 from gpuenv.model.properties import supported_properties
-from gpuenv.model.variant_choice import abi_requirements, declared, rank, served_apart, why_not
-from gpuenv.model.variants import Property, Supported, Variants
+from gpuenv.model.variant_choice import abi_requirements, architectures, declared, rank, served_apart, why_not
+from gpuenv.model.variants import Supported, Variants
 from gpuenv.solve.nodes import Key, Kind, Need, NotKnownYet
 from gpuenv.solve.task import Task
 
@@ -27,9 +26,6 @@ __all__ = ["BuiltAgainst", "Ranked", "VariantJudge"]
 BuiltAgainst = tuple[tuple[str, tuple[str, ...]], ...]
 
 _SHOWN = 3
-_NVIDIA = re.compile(r"([0-9]{2,3}[af]?)_(?:real|virtual)\Z")
-# what a vendor's provider calls the architectures that code was compiled for
-_ARCHITECTURES = {"nvidia": "sm_arch", "amd": "gfx_arch"}
 
 
 class Ranked(NamedTuple):
@@ -117,10 +113,7 @@ class VariantJudge:
         """The architectures of the target's GPU vendor that a wheel says it has code for, as targets name them."""
         vendor = vendor_of(self._task.target) if wheel.label else None
         found = self._of(wheel) if vendor else None
-        if found is None:
-            return ()
-        claimed = (one for one in found.labels[wheel.label] if one[:2] == (vendor, _ARCHITECTURES.get(vendor or "")))
-        return tuple(dict.fromkeys(map(_architecture, claimed)))
+        return architectures(found.labels[wheel.label], vendor or "") if found else ()
 
     @cached_property
     def _machines(self) -> tuple[Supported, ...]:
@@ -155,9 +148,3 @@ class VariantJudge:
 def _apart(gpus: tuple[str, ...], labels: tuple[str, ...]) -> str:
     served = ", ".join(f"{label or 'nothing'} serves {gpu}" for gpu, label in zip(gpus, labels, strict=True))
     return f"has no variant for all GPUs of the target ({served}): split it into one target for each"
-
-
-def _architecture(claim: Property) -> str:
-    """The architecture that a property names, as targets name it."""
-    match = _NVIDIA.match(claim.value) if claim.namespace == "nvidia" else None
-    return f"sm_{match[1]}" if match else claim.value

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gpuenv.model.variants import BadVariants, Variants, parse_variants
 from gpuenv.workflow.artifacts import facts_of
 from gpuenv.workflow.ledger import LEDGER, check_free, ledger_of, places_of, read_ledger, stale
 from gpuenv.workflow.project import Project, write_atomically
+from gpuenv.workflow.variants import empty_claims
 
 __all__ = ["make_index"]
 
@@ -54,7 +56,8 @@ def make_index(folder: Path, output: Path | None, project: Project) -> MadeIndex
     for path in removed:
         _remove(path, output)
     _write(output / LEDGER, now.encode())
-    return MadeIndex(output, index.projects, len(entries), index.sonames, written, removed)
+    warnings = tuple(warning for entry in entries for warning in _warnings(entry))
+    return MadeIndex(output, index.projects, len(entries), index.sonames, written, removed, warnings)
 
 
 def _entries(folder: Path, project: Project) -> list[Entry]:
@@ -129,6 +132,12 @@ def _variants(archive: Bundle | WheelArchive) -> Variants | None:
         return parse_variants(archive.read(found[0]), label) if label else None
     except BadVariants as error:
         raise ArchiveError(f"its variant.json cannot be read: {error}") from None
+
+
+def _warnings(entry: Entry) -> Iterator[str]:
+    properties = entry.variants.labels[label_of(entry.filename)] if entry.variants else ()
+    if empty := ", ".join(empty_claims(properties, entry.facts, parse_metadata(entry.metadata))):
+        yield f"{entry.filename} claims {empty}, and carries no code for it: a lock for such a GPU passes it over"
 
 
 def _own(facts: NativeFacts) -> list[object]:

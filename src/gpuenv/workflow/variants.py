@@ -1,15 +1,33 @@
-"""Are the wheel variants of an environment what its lock says they are? Their own `variant.json` tells (PEP 825)."""
+"""Do wheel variants tell the truth: what a lock says of them, and what they claim to have code for (PEP 825)?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gpuenv.errors import IntegrityError
+from gpuenv.model.architecture import parse_gpu
+from gpuenv.model.coverage import served
+from gpuenv.model.distribution import Metadata
+from gpuenv.model.facts import NativeFacts
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.stored import StoredObject
-from gpuenv.model.variants import LIMIT, BadVariants, parse_variants
+from gpuenv.model.variant_choice import architectures
+from gpuenv.model.variants import LIMIT, BadVariants, Property, parse_variants
 from gpuenv.store.store import Store
 
-__all__ = ["refuse_false_variants"]
+__all__ = ["empty_claims", "refuse_false_variants"]
+
+
+def empty_claims(properties: tuple[Property, ...], facts: NativeFacts, metadata: Metadata) -> Iterator[str]:
+    """The architectures that a variant names, has no code for, and does not say that others have it for."""
+    from gpuenv.solve.device import has_companions  # dear to import, and of no use to sync
+
+    for vendor in ("nvidia", "amd"):
+        claimed = architectures(properties, vendor)
+        if claimed and not has_companions(metadata, claimed):
+            for name in claimed:
+                gpu = parse_gpu(name)
+                if gpu is not None and served(facts.objects, gpu).best is None:
+                    yield name
 
 
 def refuse_false_variants(
