@@ -223,3 +223,40 @@ def test_searches_do_not_grow_with_the_number_of_distributions(count: int, monke
     assert isinstance(found, Found)
     assert len(begun) == 3
     assert begun[-1] == {*(f"p{place}" for place in range(count)), "q0"}
+
+
+releases = st.fixed_dictionaries(
+    {
+        "extras": st.just(["x", "y"]),
+        "default-extra": st.sets(st.sampled_from("xyz")).map(sorted),
+        "requires": st.lists(
+            st.tuples(requirements, st.sampled_from(["", ">=2", "<2"]), st.sampled_from(["", "x", "y"])).map(
+                lambda parts: f"{parts[0]}{parts[1]}" + (f"; extra == '{parts[2]}'" if parts[2] else "")
+            ),
+            max_size=3,
+        ),
+    }
+)
+
+
+@given(
+    st.lists(requirements, min_size=1, max_size=3),
+    st.fixed_dictionaries({name: st.dictionaries(st.sampled_from(["1.0", "2.0"]), releases) for name in NAMES}),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["x", "y", "z"]), max_size=2),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_answer_does_not_depend_on_when_they_are_learnt(
+    roots: list[str], told: dict[str, dict[str, dict[str, list[str]]]], rules: dict[str, str]
+) -> None:
+    """Whether default extras are found one by one or known from the start, versions and conflicts are the same."""
+    tables = "".join(f'{name} = {{ any = ["{extra}"] }}\n' for name, extra in rules.items())
+    manifest = decode(f"[project]\nname = 'app'\ndependencies = {roots}\n[tool.gpuenv.default-extras]\n{tables}")
+    story = replace(read_story(STORIES[0]), manifest=manifest, world=world_of(told, {}))
+    asked = task_of(story, manifest.targets["default"], {})
+    found = gather(asked, story.world)  # which compares what it finds with the answer for the whole world
+    everybody = gather(replace(asked, may_default=frozenset(NAMES)), story.world)
+    assert isinstance(found, Solution) == isinstance(everybody, Solution)
+    if isinstance(found, Solution) and isinstance(everybody, Solution):
+        assert {name: pin.version for name, pin in found.pins.items()} == {
+            name: pin.version for name, pin in everybody.pins.items()
+        }
