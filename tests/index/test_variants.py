@@ -97,3 +97,18 @@ def test_a_wheel_speaks_for_no_other_file(server: SimpleServer, tmp_path: Path) 
 
     file = WheelFile(listed.name, server.add(listed), digest)
     assert variants(tmp_path, index_of(server), file) == listed.read_bytes()
+
+
+def test_an_index_speaks_for_no_other_index(server: SimpleServer, tmp_path: Path) -> None:
+    """Metadata that one index gives of a wheel with a certain digest is not taken for a wheel of another index."""
+
+    def requires(whose: SimpleServer) -> tuple[str, ...]:
+        url = f"{whose.root}/files/foo-1.0-py3-none-any.whl"
+        wheel = WheelFile("foo-1.0-py3-none-any.whl", url, "0" * 64, 1, metadata_sha256="")
+        return ask(tmp_path, lambda client: client.metadata(wheel, index_of(whose))).requires
+
+    with SimpleServer() as liar:
+        liar.add(make_wheel(tmp_path / "lie", "foo", requires=["evil"]))
+        server.add(make_wheel(tmp_path, "foo", requires=["dep"]))
+
+        assert [requires(liar), requires(server)] == [("evil",), ("dep",)]

@@ -105,7 +105,7 @@ class IndexCache:
         self._writer = writer = ThreadPoolExecutor(1, thread_name_prefix="index-cache")
         self.pages = Bucket(folder / "index-v2", PageEntry, writer)
         self.provides = Bucket(folder / "provides-v1", ProvidesEntry, writer)
-        self.metadata = Bucket(folder / "metadata-v2", Metadata, writer)
+        self.metadata = Bucket(folder / "metadata-v3", Metadata, writer)
         self.variants = Bucket(folder / "variants-v1", bytes, writer)
         self.bundles = Bucket(folder / f"bundles-v{SCHEMA}", About, writer)
         self.sizes = Bucket(folder / "sizes-v1", int, writer)  # of what a digest names: for indexes that state none

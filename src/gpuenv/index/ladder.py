@@ -51,7 +51,7 @@ class _Part(Protocol[T_co]):
 
 
 class Ladder:
-    """Metadata of wheels for one session; what a digest names is remembered for ever."""
+    """Metadata of wheels for one session; what an index says of what a digest names is remembered for ever."""
 
     def __init__(self, http: Http, cache: IndexCache, downloads: Downloads) -> None:
         self._http = http
@@ -60,11 +60,12 @@ class Ladder:
 
     async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
         """The metadata of a wheel, verified to be of the distribution that its file name names."""
-        held = self._cache.metadata.load(wheel.sha256) if wheel.sha256 else None
+        key = _key(wheel, index)
+        held = self._cache.metadata.load(key) if key else None
         if held is None:
             held = await self._climb(wheel, index)
-            if wheel.sha256:
-                self._cache.metadata.save(wheel.sha256, held)
+            if key:
+                self._cache.metadata.save(key, held)
         return check_identity(held, wheel.filename)
 
     async def _climb(self, wheel: WheelFile, index: Index | None) -> Metadata:
@@ -113,8 +114,7 @@ class Ladder:
         Raises TooLarge where no such file has as many bytes.
         """
         is_wheel = stem_of(file.filename) is not None
-        # a wheel of which only parts were seen speaks for its own URL, whatever digest is said to be that of it
-        key = url_key(file.url, file.sha256) if is_wheel and file.sha256 else file.sha256
+        key = _key(file, index) if is_wheel else file.sha256
         held = self._cache.variants.load(key) if key else None
         if held is None:
             held = await (self._own_variant(file, index) if is_wheel else self._listed(file, index))
@@ -158,7 +158,8 @@ class Ladder:
         """What a bundle says of itself."""
         from gpuenv.index.about import AboutBundle, about_file  # who meets no bundle does without zstd
 
-        held = self._cache.bundles.load(bundle.sha256) if bundle.sha256 else None
+        key = _key(bundle, index)
+        held = self._cache.bundles.load(key) if key else None
         if held is not None:
             return held
         local = self._local(bundle)
@@ -169,8 +170,8 @@ class Ladder:
                 local = await self._downloads.whole(bundle.url, bundle.filename, index, sha256=bundle.sha256)
         if local is not None:
             found = await asyncio.to_thread(about_file, local, bundle.filename)
-        if bundle.sha256:
-            self._cache.bundles.save(bundle.sha256, found)
+        if key:
+            self._cache.bundles.save(key, found)
         return found
 
     async def _by_ranges(
@@ -203,6 +204,12 @@ class Ladder:
     async def _range(self, url: str, index: Index | None, span: str) -> Answer:
         headers = {"Range": span, "Accept-Encoding": "identity"}
         return await self._http.fetch(url, index, headers=headers, limit=RANGES_LIMIT)
+
+
+def _key(file: WheelFile, index: Index | None) -> str | None:
+    """Under which an index's word on a file is kept, of which only parts were seen: none speaks for another's files."""
+    whose = index.public_location if index else urlsplit(file.url).netloc.rpartition("@")[2]
+    return url_key(whose, file.sha256) if file.sha256 else None
 
 
 def _member(path: Path, filename: str, member: str) -> bytes | None:

@@ -88,7 +88,10 @@ class Session:
 
     async def metadata(self, wheel: WheelFile, index: Index | None) -> Metadata:
         """See IndexClient.metadata."""
-        return await self._once(("metadata", wheel.key, wheel.filename), lambda: self._ladder.metadata(wheel, index))
+        whose = index.location if index else ""
+        return await self._once(
+            ("metadata", whose, wheel.key, wheel.filename), lambda: self._ladder.metadata(wheel, index)
+        )
 
     async def native(self, wheel: WheelFile, index: Index | None) -> NativeFacts | None:
         """See IndexClient.native."""
