@@ -87,7 +87,7 @@ def test_a_machine_that_does_not_fit(project: Project) -> None:
     assert not document["fits"]
     assert [what for _, what, _ in unmet(document)] == ["glibc 2.99", "GPU sm_90", "CUDA 13.0"]
     assert project.run("doctor", "--json", env=nothing).json["target"] == "here"
-    assert "there is no target no" in project.run("doctor", "--target", "no", rc=2).err
+    assert "there is no target `no`" in project.run("doctor", "--target", "no", rc=2).err
 
 
 def test_libraries_of_the_machine(project: Project) -> None:

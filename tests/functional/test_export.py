@@ -72,7 +72,7 @@ def test_a_file_for_each_target(project: Project) -> None:
     project.run("export", "--target", "here", "-o", project.root / "pylock.x.toml")
     for arguments, words in {
         ("-o", "pylock.toml"): "can hold one target",
-        ("--target", "none"): "there is no target none",
+        ("--target", "none"): "there is no target `none`",
         ("--target", "here", "-o", "lock.toml"): "installers take no lock.toml",
     }.items():
         assert words in project.run("export", *arguments, rc=2).err

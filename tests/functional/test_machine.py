@@ -73,7 +73,7 @@ def test_unknown_target(project: Project) -> None:
     """A target that is not there is a usage error that names those that are."""
     project.write([], targets=HERE + GPU)
     assert project.run("sync", "--target", "h100", rc=2).err == (
-        "error: there is no target h100\nhint: the lock has gpu, here\n"
+        "error: there is no target `h100` in gpuenv.lock\nhint: --target gpu\nhint: --target here\n"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from gpuenv.errors import GpuenvError, IntegrityError, InterpreterMissing, StaleLock, UsageError
+from gpuenv.errors import GpuenvError, IntegrityError, InterpreterMissing
 from gpuenv.host.interpreters import choose, find_interpreters
 from gpuenv.host.loading import open_libraries
 from gpuenv.host.machine import detect
@@ -30,6 +30,7 @@ from gpuenv.view.state import changed
 from gpuenv.view.switch import current, current_view
 from gpuenv.workflow import binding, verify
 from gpuenv.workflow.lock import why_stale
+from gpuenv.workflow.locked import read_lock, targets_of
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.select import as_stored, fits_first
 from gpuenv.workflow.sync import Asked, roots_of
@@ -50,10 +51,7 @@ def doctor(project: Project, target: str | None = None) -> Diagnosis:
 
     Raises StaleLock where there is no lock, UsageError for a target that it does not have.
     """
-    data = project.lock_bytes()
-    if data is None:
-        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
-    lock, machine = project.decode_lock(data), detect(project.environ)
+    lock, machine = read_lock(project), detect(project.environ)
     patient = _patient(project, lock, machine, target)
     checks = [*_machine(patient), *_host(patient)]
     if patient.marker is None:
@@ -104,10 +102,8 @@ class _Patient:
 def _patient(project: Project, lock: Lock, machine: Machine, target: str | None) -> _Patient:
     marker = current(project.venv) if current_view(project.venv) is not None else None
     there = str(marker.get("target")) if marker else None
-    if target is not None and target not in lock.targets:
-        raise UsageError(f"there is no target {target}", hints=[f"the lock has {', '.join(sorted(lock.targets))}"])
     name = target or (there if there in lock.targets else None) or fits_first(project, lock, machine)
-    locked = lock.targets[name]
+    locked = targets_of(lock, name)[name]
     mine = marker if there == name else None
     roots = mine.get("selection") if mine else None
     roots = roots if isinstance(roots, list) else roots_of(project.manifest, Asked())

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from gpuenv.errors import StaleLock, UsageError
+from gpuenv.errors import UsageError
 from gpuenv.export.pylock import Placed, pylock, requirements
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.workflow.lock import check
+from gpuenv.workflow.locked import read_lock, targets_of
 from gpuenv.workflow.project import Project, write_atomically
 
 __all__ = ["Exported", "Format", "export"]
@@ -43,37 +44,22 @@ def export(
     output: of the only target; default: beside pyproject.toml, named after the target. frozen: the lock need not answer
     pyproject.toml. Raises StaleLock, and Inexpressible before anything is written.
     """
-    lock = _lock(project, frozen=frozen)
-    names = _names(lock, target, output)
+    lock = read_lock(project)
+    if not frozen:
+        check(project)
+    chosen = targets_of(lock, target)
+    if output is not None and len(chosen) > 1:
+        hints = [f"gpuenv export --target {next(iter(chosen))} -o {output}"]
+        raise UsageError(f"{output} can hold one target", hints=hints)
     _refuse_path(kind, output)
     files = []
-    for name in names:
-        locked = lock.targets[name]
+    for name, locked in chosen.items():
         path = output or project.root / _filename(kind, name, alone=len(lock.targets) == 1)
         packages = locked.reachable(frozenset(roots))
         placed = [_placed(project, lock, lock.artifacts[one.artifact], path) for one in packages]
         text = pylock(locked.target, placed) if kind == "pylock" else requirements(locked.target, placed)
         files.append((locked, path, packages, text.encode()))
     return [_written(*file) for file in files]
-
-
-def _lock(project: Project, *, frozen: bool) -> Lock:
-    data = project.lock_bytes()
-    if data is None:
-        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
-    if not frozen:
-        check(project)
-    return project.decode_lock(data)
-
-
-def _names(lock: Lock, target: str | None, output: Path | None) -> list[str]:
-    known = sorted(lock.targets)
-    if target is not None and target not in known:
-        raise UsageError(f"there is no target {target}", hints=[f"the lock has {', '.join(known)}"])
-    names = [target] if target is not None else known
-    if output is not None and len(names) > 1:
-        raise UsageError(f"{output} can hold one target", hints=[f"gpuenv export --target {known[0]} -o {output}"])
-    return names
 
 
 def _filename(kind: Format, target: str, *, alone: bool) -> str:

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuenv.errors import InterpreterMissing, Misfit, UsageError
+from gpuenv.errors import InterpreterMissing, Misfit
 from gpuenv.host.interpreters import choose, find_interpreters, requested
 from gpuenv.host.machine import detect
 from gpuenv.model.interpreter import Interpreter
 from gpuenv.model.lock import Lock, LockedArtifact, LockedTarget
 from gpuenv.model.machine import Machine, lacks
 from gpuenv.store.store import Store
+from gpuenv.workflow.locked import targets_of
 from gpuenv.workflow.project import Project
 
 __all__ = ["Selected", "as_stored", "fits_first", "select"]
@@ -33,7 +34,7 @@ def select(project: Project, lock: Lock, *, target: str | None, python: str | No
     )
     machine = detect(project.environ)
     if target is not None:
-        locked = _named(lock, target)
+        locked = targets_of(lock, target)[target]
         interpreter = choose(locked.target.python, found, request=python)
         return Selected(
             locked, interpreter, machine, tuple(f"target {target}: {what}" for what in lacks(machine, locked.target))
@@ -52,12 +53,6 @@ def fits_first(project: Project, lock: Lock, machine: Machine) -> str:
     """The first target of the manifest that the machine fits; the first of all where it fits none."""
     names = _in_manifest_order(project, lock)
     return next((name for name in names if not lacks(machine, lock.targets[name].target)), names[0])
-
-
-def _named(lock: Lock, target: str) -> LockedTarget:
-    if target not in lock.targets:
-        raise UsageError(f"there is no target {target}", hints=[f"the lock has {', '.join(sorted(lock.targets))}"])
-    return lock.targets[target]
 
 
 def _in_manifest_order(project: Project, lock: Lock) -> Sequence[str]:

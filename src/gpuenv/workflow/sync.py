@@ -9,13 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpuenv import __version__
-from gpuenv.errors import StaleLock, UsageError
+from gpuenv.errors import UsageError
 from gpuenv.host.fingerprint import fingerprint
 from gpuenv.store.marks import damaged_keys
 from gpuenv.view.state import changed, distributions, lacking
 from gpuenv.view.switch import current, current_view
 from gpuenv.workflow.lock import LockMode, LockResult, check, known_fresh
 from gpuenv.workflow.lock import lock as run_lock
+from gpuenv.workflow.locked import lock_data
 from gpuenv.workflow.project import Project
 
 if TYPE_CHECKING:
@@ -112,10 +113,7 @@ def up_to_date(project: Project, asked: Asked, *, exact: bool = True) -> SyncRes
 def _lock_as_it_is(project: Project, use: LockUse) -> bytes:
     if use is LockUse.LOCKED:
         check(project)
-    data = project.lock_bytes()
-    if data is None:
-        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
-    return data
+    return lock_data(project)
 
 
 def _digest(project: Project, data: bytes, asked: Asked) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from gpuenv.errors import NotLocked, StaleLock, UsageError
-from gpuenv.lock import why_stale
-from gpuenv.model.lock import Lock, LockedTarget
+from gpuenv.errors import NotLocked, UsageError
+from gpuenv.model.lock import LockedTarget
 from gpuenv.model.locked_tree import PROJECT, LockedTree, reached, tree_above, tree_below
 from gpuenv.model.version import normal_name
-from gpuenv.workflow.lock import known_fresh
+from gpuenv.workflow.locked import read_lock, stale_warnings, targets_of
 from gpuenv.workflow.project import Project
 
 __all__ = ["Trees", "tree"]
@@ -38,30 +37,15 @@ def tree(
     """
     if inverted and not packages:
         raise UsageError("--invert is about packages", hints=["gpuenv tree --invert PACKAGE"])
-    data = project.lock_bytes()
-    if data is None:
-        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
-    lock = project.decode_lock(data)
-    chosen = _chosen(lock, target)
+    lock = read_lock(project)
+    chosen = targets_of(lock, target)
     keys = [_key(text) for text in packages]
     of = tree_above if inverted else tree_below
     trees = {name: of(locked, lock.artifacts, parts, keys) for name, locked in chosen.items()}
     for key in keys:
         if all(key in found.absent for found in trees.values()):
             raise _not_there(key, chosen, parts, target)
-    stale = why_stale(lock, project.manifest) if known_fresh(project) is None else None
-    warnings = (f"gpuenv.lock does not answer pyproject.toml: {stale}",) if stale else ()
-    return Trees(project.manifest.name, trees, warnings)
-
-
-def _chosen(lock: Lock, target: str | None) -> dict[str, LockedTarget]:
-    """The named target, or all of them by name."""
-    if target is None:
-        return dict(sorted(lock.targets.items()))
-    if target not in lock.targets:
-        near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)
-        raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
-    return {target: lock.targets[target]}
+    return Trees(project.manifest.name, trees, stale_warnings(project, lock))
 
 
 def _key(text: str) -> str:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, TypeAlias
 
-from gpuenv.errors import NotLocked, StaleLock, UsageError
-from gpuenv.lock import why_stale
+from gpuenv.errors import NotLocked, UsageError
 from gpuenv.model.architecture import nearest_gpu, parse_gpu
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.filename import is_native
@@ -26,6 +25,7 @@ from gpuenv.model.why import (
     why_soname,
 )
 from gpuenv.workflow.facts import FactsCache
+from gpuenv.workflow.locked import read_lock, stale_warnings, targets_of
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
@@ -61,10 +61,7 @@ def why(project: Project, node: str, target: str | None = None) -> Answer:
     Raises StaleLock where there is no lock, UsageError for a target that it does not have, NotLocked for a node that no
     target has.
     """
-    data = project.lock_bytes()
-    if data is None:
-        raise StaleLock("there is no gpuenv.lock", hints=["run `gpuenv lock`"])
-    lock = project.decode_lock(data)
+    lock = read_lock(project)
     graphs = _graphs(project, lock, target)
     kind, name = _parsed(node, graphs.values())
     found = {place: _ask(kind, name)(graph) for place, graph in graphs.items()}
@@ -72,19 +69,14 @@ def why(project: Project, node: str, target: str | None = None) -> Answer:
         found = {place: one if isinstance(one, WhyGpu) and one.locked else None for place, one in found.items()}
     if not any(found.values()):
         raise _not_locked(kind, name, graphs, target)
-    stale = why_stale(lock, project.manifest)
-    warnings = (f"gpuenv.lock does not answer pyproject.toml: {stale}",) if stale else ()
+    warnings = stale_warnings(project, lock)
     return Answer(name, kind, found, {place: graph.unread for place, graph in graphs.items()}, warnings)
 
 
 def _graphs(project: Project, lock: Lock, target: str | None) -> dict[str, LockedGraph]:
-    if target is not None and target not in lock.targets:
-        near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)
-        raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
     rules, known = project.manifest.rules.with_known(shipped_providers().optional), _Known(project)
     graphs = {}
-    for name in [target] if target is not None else sorted(lock.targets):
-        locked = lock.targets[name]
+    for name, locked in targets_of(lock, target).items():
         artifacts = {package.name: lock.artifacts[package.artifact] for package in locked.packages.values()}
         at_hand = {package: known.facts(artifact) for package, artifact in artifacts.items()}
         facts = {package: found for package, found in at_hand.items() if found is not None}
