@@ -148,7 +148,7 @@ def _target(name: str, table: Mapping[str, Any], artifacts: Mapping[str, LockedA
     for libraries in (locked.libraries, *(package.libraries for package in packages.values())):
         for provider in libraries:
             packages[provider]  # the KeyError says which is missing
-    locked.reachable(frozenset(roots))  # every key that is named is there
+    locked.keys(roots)  # every key that is named is there
     return locked
 
 

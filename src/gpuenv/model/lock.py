@@ -9,7 +9,13 @@ from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.filename import stem_of
 from gpuenv.model.target import Target
 
-__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget"]
+__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "split_key"]
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """A key, `fastapi[standard]`, as name and extra; "" for the package alone."""
+    name, _, extra = key.removesuffix("]").partition("[")
+    return name, extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +87,24 @@ class LockedTarget:
         bound = (self.libraries, *(package.libraries for package in self.packages.values()))
         return frozenset(soname for libraries in bound for soname in libraries.get(name, ()))
 
-    def reachable(self, roots: frozenset[str]) -> tuple[LockedPackage, ...]:
+    def reachable(self, roots: Iterable[str]) -> tuple[LockedPackage, ...]:
         """The packages that the named roots need, sorted by name."""
+        return tuple(self.packages[key] for key in sorted(self.keys(roots)) if "[" not in key)
+
+    def keys(self, roots: Iterable[str]) -> frozenset[str]:
+        """The keys that the named roots need, with what the project's own binaries need; each also without extra."""
         seen: set[str] = set()
-        todo = [key for root in sorted(roots) for key in self.roots.get(root, ())]
+        todo = [key for root in roots for key in self.roots.get(root, ())]
         todo += self.libraries
         while todo:
             key = todo.pop()
             if key in seen:
                 continue
             seen.add(key)
-            name, _, extra = key.removesuffix("]").partition("[")
+            name, extra = split_key(key)
             package = self.packages[name]
-            todo += package.extras.get(extra, ()) if extra else (*package.requires, *package.libraries)
-            todo.append(name)
-        return tuple(self.packages[name] for name in sorted({key.partition("[")[0] for key in seen}))
+            todo += (name, *package.extras.get(extra, ())) if extra else (*package.requires, *package.libraries)
+        return frozenset(seen)
 
 
 @dataclass(frozen=True, slots=True)

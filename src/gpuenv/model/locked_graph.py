@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.linkage import Linkage, linkage
-from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
+from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget, split_key
 from gpuenv.model.rules import NativeRules, PackageRules
 
 __all__ = ["NATIVE", "Link", "LockedGraph"]
@@ -103,7 +103,7 @@ class LockedGraph:
 
     def links(self, key: str) -> Iterator[Link]:
         """What a key depends on: first what its metadata requires, then whose libraries it needs."""
-        name, _, extra = key.removesuffix("]").partition("[")
+        name, extra = split_key(key)
         package, version = self.packages[name], self.version(name)
         for required in package.extras.get(extra, ()) if extra else ():
             yield self._requires(key, version, required)
@@ -121,7 +121,7 @@ class LockedGraph:
 
     def _requires(self, by: str, version: str, on: str) -> Link:
         """A requirement that metadata states, with what the project's rules made of it."""
-        name, _, extra = on.removesuffix("]").partition("[")
+        name, extra = split_key(on)
         package, notes = self.packages[name], []
         if extra in package.default_extras:
             notes.append(f"default: {package.default_extras[extra]}")

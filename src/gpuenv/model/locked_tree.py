@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
+from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget, split_key
 
-__all__ = ["PROJECT", "Branch", "LockedTree", "Node", "reached", "tree_above", "tree_below", "within"]
+__all__ = ["PROJECT", "Branch", "LockedTree", "Node", "tree_above", "tree_below", "within"]
 
 # The part of the project that is neither an extra nor a group; `native` in tool.gpuenv counts as of it.
 PROJECT = "project"
@@ -64,7 +64,7 @@ def tree_below(
     asked: keys, `name` for all that is taken of a package or `name[extra]`; none: the tree begins at the project.
     """
     parts = sorted(parts, key=_project_first)
-    keys = reached(locked, parts)
+    keys = locked.keys(parts)
     asked = tuple(dict.fromkeys(asked))
     roots = [Branch(_whole(key, keys)) for key in asked if key in keys]
     if not asked:
@@ -78,28 +78,12 @@ def tree_below(
 def tree_above(locked: LockedTarget, artifacts: Artifacts, parts: Iterable[str], asked: Iterable[str]) -> LockedTree:
     """Who needs packages, up to those parts of the project. asked: as `tree_below` has it, at least one."""
     parts = sorted(parts, key=_project_first)
-    keys = reached(locked, parts)
+    keys = locked.keys(parts)
     asked = tuple(dict.fromkeys(asked))
     needed = _needed_by(locked, parts, keys)
     roots = [Branch(key) for key in asked if key in keys]
     absent = tuple(key for key in asked if key not in keys)
     return _grown(locked, artifacts, roots, lambda package, extras: needed[_title(package.name, extras)], absent)
-
-
-def reached(locked: LockedTarget, parts: Iterable[str]) -> frozenset[str]:
-    """The keys that parts of the project need, with what the project's own binaries need; each also without extra."""
-    seen: set[str] = set()
-    todo = [key for part in parts for key in locked.roots.get(part, ())]
-    todo += locked.libraries
-    while todo:
-        key = todo.pop()
-        if key in seen:
-            continue
-        seen.add(key)
-        name, extra = _split(key)
-        package = locked.packages[name]
-        todo += (name, *package.extras.get(extra, ())) if extra else (*package.requires, *package.libraries)
-    return frozenset(seen)
 
 
 def within(tree: LockedTree, depth: int) -> LockedTree:
@@ -132,7 +116,7 @@ def _grown(
         title = todo.pop()
         if not title or title in nodes:
             continue
-        name, _, listed = title.removesuffix("]").partition("[")
+        name, listed = split_key(title)
         extras, package = tuple(listed.split(",")) if listed else (), locked.packages[name]
         artifact, rules = artifacts[package.artifact], package.default_extras
         nodes[title] = Node(
@@ -152,13 +136,13 @@ def _needs(package: LockedPackage, extras: tuple[str, ...]) -> Iterator[Branch]:
     """What a package needs with extras, and with those of its own that they take."""
     required, taken, todo = [*package.requires], set(extras), [*extras]
     while True:
-        own = {extra for name, extra in map(_split, required) if name == package.name and extra} - taken
+        own = {extra for name, extra in map(split_key, required) if name == package.name and extra} - taken
         taken |= own
         todo += sorted(own)
         if not todo:
             break
         required += package.extras.get(todo.pop(), ())
-    others = [key for key in required if _split(key)[0] != package.name]
+    others = [key for key in required if split_key(key)[0] != package.name]
     return _gathered(others, {by: found for by, found in package.libraries.items() if by != package.name})
 
 
@@ -166,7 +150,7 @@ def _gathered(required: Iterable[str], libraries: Mapping[str, tuple[str, ...]],
     """One branch for each package, by name; the extras that are asked for of one are taken together."""
     extras: dict[str, set[str]] = {}
     for key in required:
-        name, extra = _split(key)
+        name, extra = split_key(key)
         extras.setdefault(name, set()).update([extra] if extra else [])
     for name in sorted({*extras, *libraries}):
         title = _title(name, tuple(sorted(extras.get(name, ()))))
@@ -178,8 +162,8 @@ def _needed_by(locked: LockedTarget, parts: Iterable[str], keys: Iterable[str]) 
     found: dict[str, dict[tuple[str, str], Branch]] = {key: {} for key in keys}
 
     def note(required: Iterable[str], libraries: Mapping[str, tuple[str, ...]], by: Branch) -> None:
-        who, edge = _split(by.node)[0], (by.node, by.part)
-        for on in {one for key in required for one in (key, _split(key)[0])} - {who}:
+        who, edge = split_key(by.node)[0], (by.node, by.part)
+        for on in {one for key in required for one in (key, split_key(key)[0])} - {who}:
             found[on][edge] = by._replace(required=True)
         for on in libraries.keys() - {who}:
             found[on][edge] = found[on].get(edge, by)._replace(sonames=libraries[on])
@@ -188,7 +172,7 @@ def _needed_by(locked: LockedTarget, parts: Iterable[str], keys: Iterable[str]) 
         note(locked.roots.get(part, ()), {}, Branch("", part))
     note((), locked.libraries, Branch("", PROJECT))
     for key in found:
-        name, extra = _split(key)
+        name, extra = split_key(key)
         package = locked.packages[name]
         if extra:
             note(package.extras.get(extra, ()), {}, Branch(key))
@@ -201,17 +185,12 @@ def _ordered(edges: Iterable[Branch]) -> tuple[Branch, ...]:
     """Without extras of packages that need the same anyway."""
     edges = [*edges]
     plain = {one.node for one in edges}
-    kept = (one for one in edges if not (_split(one.node)[1] and _split(one.node)[0] in plain))
+    kept = (one for one in edges if not (split_key(one.node)[1] and split_key(one.node)[0] in plain))
     return tuple(sorted(kept, key=lambda one: (not one.node, one.node, _project_first(one.part))))
 
 
 def _project_first(part: str) -> tuple[bool, str]:
     return part != PROJECT, part
-
-
-def _split(key: str) -> tuple[str, str]:
-    name, _, extra = key.removesuffix("]").partition("[")
-    return name, extra
 
 
 def _title(name: str, extras: tuple[str, ...]) -> str:
@@ -220,7 +199,7 @@ def _title(name: str, extras: tuple[str, ...]) -> str:
 
 def _whole(key: str, keys: Iterable[str]) -> str:
     """A package with all of its extras that are needed; a key with an extra as it is."""
-    if _split(key)[1]:
+    if split_key(key)[1]:
         return key
-    extras = (extra for name, extra in map(_split, keys) if name == key and extra)
+    extras = (extra for name, extra in map(split_key, keys) if name == key and extra)
     return _title(key, tuple(sorted(extras)))

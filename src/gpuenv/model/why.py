@@ -15,7 +15,7 @@ from gpuenv.model.coverage import full_name
 from gpuenv.model.facts import NativeFacts, Vendor, natural
 from gpuenv.model.host_libraries import allowed_by, vendor_of
 from gpuenv.model.linkage import Met, Need, linkage
-from gpuenv.model.lock import LockedArtifact
+from gpuenv.model.lock import LockedArtifact, split_key
 from gpuenv.model.locked_graph import NATIVE, Link, LockedGraph
 from gpuenv.model.verdict import Gap, Outcome, Verdict
 
@@ -147,7 +147,7 @@ class WhyRuntime:
 
 def why_package(graph: LockedGraph, key: str) -> WhyPackage | None:
     """Why a package, or one with an extra (`fastapi[standard]`), is in the lock; None: it is not."""
-    name, _, extra = key.removesuffix("]").partition("[")
+    name, extra = split_key(key)
     if name not in graph.packages or (extra and extra not in graph.packages[name].extras):
         return None
     chain = _chain(graph, key)

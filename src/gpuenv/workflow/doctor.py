@@ -107,7 +107,7 @@ def _patient(project: Project, lock: Lock, machine: Machine, target: str | None)
     mine = marker if there == name else None
     roots = mine.get("selection") if mine else None
     roots = roots if isinstance(roots, list) else roots_of(project.manifest, Asked())
-    packages = locked.reachable(frozenset(map(str, roots)))
+    packages = locked.reachable(map(str, roots))
     store = Store(project.store, project.bases)
     artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     objects = {name: found for name, one in artifacts.items() if (found := store.find(one.sha256)) is not None}

@@ -55,7 +55,7 @@ def export(
     files = []
     for name, locked in chosen.items():
         path = output or project.root / _filename(kind, name, alone=len(lock.targets) == 1)
-        packages = locked.reachable(frozenset(roots))
+        packages = locked.reachable(roots)
         placed = [_placed(project, lock, lock.artifacts[one.artifact], path) for one in packages]
         text = pylock(locked.target, placed) if kind == "pylock" else requirements(locked.target, placed)
         files.append((locked, path, packages, text.encode()))

@@ -9,7 +9,7 @@ from gpuenv.workflow.project import Project
 if TYPE_CHECKING:
     from gpuenv.model.lock import Lock, LockedTarget
 
-__all__ = ["lock_data", "read_lock", "stale_warnings", "targets_of"]
+__all__ = ["asked_key", "lock_data", "read_lock", "stale_warnings", "targets_of"]
 
 _SHOWN = 3
 
@@ -37,6 +37,15 @@ def targets_of(lock: "Lock", target: str | None) -> "dict[str, LockedTarget]":
         near = get_close_matches(target, lock.targets, 1, 0.6) or sorted(lock.targets)[:_SHOWN]
         raise UsageError(f"there is no target `{target}` in gpuenv.lock", hints=[f"--target {name}" for name in near])
     return {target: lock.targets[target]}
+
+
+def asked_key(text: str) -> str:
+    """What a user calls a package, `Fast_API[standard]`, as a key; empty brackets mean the package alone."""
+    from gpuenv.model.lock import split_key
+    from gpuenv.model.version import normal_name
+
+    name, extra = split_key(text.strip())
+    return f"{normal_name(name)}[{normal_name(extra)}]" if extra.strip() else normal_name(name)
 
 
 def stale_warnings(project: Project, lock: "Lock") -> tuple[str, ...]:

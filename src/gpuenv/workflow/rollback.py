@@ -146,7 +146,7 @@ def _rebuilt(project: Project, wanted: Generation) -> Path:
     selection = marker.get("selection")
     roots = tuple(selection) if isinstance(selection, list) else roots_of(project.manifest, Asked(target))
     selected = _selected(project, lock, target, marker)
-    packages = selected.locked.reachable(frozenset(roots))
+    packages = selected.locked.reachable(roots)
     store = Store(project.store, project.bases)
     artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     missing = [a for a in artifacts.values() if store.find(a.sha256, (a.name, a.version)) is None]

@@ -174,7 +174,7 @@ def _sync(
     lock = project.decode_lock(data)
     selected = select(project, lock, target=asked.target, python=asked.python)
     roots = roots_of(project.manifest, asked)
-    packages = selected.locked.reachable(frozenset(roots))
+    packages = selected.locked.reachable(roots)
     store = Store(project.store, project.bases)
     artifacts = as_stored({package.name: lock.artifacts[package.artifact] for package in packages}, store)
     stored = {a.sha256 for a in artifacts.values() if store.find(a.sha256, (a.name, a.version))}

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from gpuenv.errors import NotLocked, UsageError
 from gpuenv.model.lock import LockedTarget
-from gpuenv.model.locked_tree import PROJECT, LockedTree, reached, tree_above, tree_below
-from gpuenv.model.version import normal_name
-from gpuenv.workflow.locked import read_lock, stale_warnings, targets_of
+from gpuenv.model.locked_tree import PROJECT, LockedTree, tree_above, tree_below
+from gpuenv.workflow.locked import asked_key, read_lock, stale_warnings, targets_of
 from gpuenv.workflow.project import Project
 
 __all__ = ["Trees", "tree"]
@@ -39,7 +38,7 @@ def tree(
         raise UsageError("--invert is about packages", hints=["gpuenv tree --invert PACKAGE"])
     lock = read_lock(project)
     chosen = targets_of(lock, target)
-    keys = [_key(text) for text in packages]
+    keys = [asked_key(text) for text in packages]
     of = tree_above if inverted else tree_below
     trees = {name: of(locked, lock.artifacts, parts, keys) for name, locked in chosen.items()}
     for key in keys:
@@ -48,19 +47,14 @@ def tree(
     return Trees(project.manifest.name, trees, stale_warnings(project, lock))
 
 
-def _key(text: str) -> str:
-    name, _, extra = text.strip().removesuffix("]").partition("[")
-    return f"{normal_name(name)}[{normal_name(extra)}]" if extra.strip() else normal_name(name)
-
-
 def _not_there(key: str, chosen: Mapping[str, LockedTarget], parts: Iterable[str], target: str | None) -> NotLocked:
     """With the flag that brings it, or the package that was probably meant."""
     others = sorted({part for locked in chosen.values() for part in locked.roots} - {*parts, PROJECT})
-    bring = [part for part in others if any(key in reached(locked, [part]) for locked in chosen.values())]
+    bring = [part for part in others if any(key in locked.keys([part]) for locked in chosen.values())]
     if bring:
         hints = [f"gpuenv tree {key} --{part.replace(':', ' ')}" for part in bring]
         return NotLocked(f"`{key}` is not among what the flags ask for", hints=hints)
-    known = sorted({one for locked in chosen.values() for one in reached(locked, locked.roots)})
+    known = sorted({one for locked in chosen.values() for one in locked.keys(locked.roots)})
     near = get_close_matches(key, known, 1, 0.6)
     message = f"`{key}` is not in the lock" + (f" for target {target}" if target else "")
     return NotLocked(message, hints=[f"did you mean `{near[0]}`?"] if near else [])

@@ -9,11 +9,10 @@ from gpuenv.errors import NotLocked, UsageError
 from gpuenv.model.architecture import nearest_gpu, parse_gpu
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.filename import is_native
-from gpuenv.model.lock import Lock, LockedArtifact
+from gpuenv.model.lock import Lock, LockedArtifact, split_key
 from gpuenv.model.locked_graph import LockedGraph
 from gpuenv.model.rules import RUNTIMES
 from gpuenv.model.runtimes import split_soname
-from gpuenv.model.version import normal_name
 from gpuenv.model.why import (
     WhyGpu,
     WhyPackage,
@@ -25,7 +24,7 @@ from gpuenv.model.why import (
     why_soname,
 )
 from gpuenv.workflow.facts import FactsCache
-from gpuenv.workflow.locked import read_lock, stale_warnings, targets_of
+from gpuenv.workflow.locked import asked_key, read_lock, stale_warnings, targets_of
 from gpuenv.workflow.project import Project
 from gpuenv.workflow.published import PublishedFacts, shipped_providers
 
@@ -118,12 +117,12 @@ def _parsed(text: str, graphs: Iterable[LockedGraph]) -> tuple[NodeKind, str]:
             near = nearest_gpu(plain)
             raise UsageError(f"`{plain}` is not a GPU architecture", hints=[f"did you mean `{near}`?"] if near else [])
         return "gpu", str(gpu)
-    name, _, extra = plain.removesuffix("]").partition("[")
-    name = normal_name(name)
+    key = asked_key(plain)
+    name, _ = split_key(key)
     taken = any(name in graph.packages for graph in graphs)
     if said == "runtime" or (said is None and plain.lower() in RUNTIMES and not taken):
         return "runtime", plain.lower()
-    return "package", f"{name}[{normal_name(extra)}]" if extra.strip() else name
+    return "package", key
 
 
 def _ask(kind: NodeKind, name: str) -> "Callable[[LockedGraph], Why | None]":
