@@ -63,6 +63,26 @@ def test_named_parts_bring_no_others(project: Project) -> None:
         assert used == ["foo_libs", *(f"foo_libs_device_{arch}" for arch in kernels)]
 
 
+def test_gpus_that_no_part_serves_are_told_of(project: Project) -> None:
+    """Parts for other GPUs, and a tree without parts, are a warning, with what would help; what serves is none."""
+    packed(project, ("gfx90a", "gfx942"))
+    none = "foo-libs 1.4: none of its parts has code for"
+    every = "foo-libs-device-gfx90a: gfx90a; foo-libs-device-gfx942: gfx942"
+    without = "foo-libs 1.4 was taken without device code for"
+    for root, gpu, expected in (
+        ("foo-libs[device-gfx90a]", "gfx906", f"{none} gfx906 (foo-libs-device-gfx90a: gfx90a)"),
+        ("foo-libs[device-all]", "gfx1151", f"{none} gfx1151 ({every})"),
+        ("foo-libs[]", "gfx942", f'{without} gfx942: name "foo-libs[device-gfx942]"'),
+        ("foo-libs", "gfx942", None),
+        ("foo-libs[device-all]", "gfx942", None),
+        ("foo-libs[device-gfx942]", "gfx942", None),
+    ):
+        project.write([root], targets=target("amd", f'gpu = ["{gpu}"]'), more=OURS)
+        project.lock.unlink(missing_ok=True)
+        told = [line for line in project.run("lock").err.splitlines() if line.startswith("warning: ")]
+        assert told == ([f"warning: {expected}"] if expected else [])
+
+
 def test_each_target_gets_its_variant(project: Project) -> None:
     """Variants that repack made are chosen by GPU; who has none gets the plain wheel; a variant cannot be exported."""
     dist = project.root / "dist"

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.default_extras import FILE, KEYWORD, DefaultExtras, encode, templates
-from gpuenv.model.filename import stem_of
+from gpuenv.model.filename import VARIANT, stem_of
 from gpuenv.model.selectors import PLACEHOLDERS, nearest_selectors, parse_selector, template_problem
 from gpuenv.model.version import normal_name
 
-__all__ = ["NOTHING", "VARIANT", "Amendment", "amended", "check_extras", "with_keyword", "with_label"]
+__all__ = ["NOTHING", "Amendment", "amended", "check_extras", "with_keyword", "with_label"]
 
 _KEYWORDS = re.compile(rb"^Keywords:[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 _EXTRA = re.compile(rb"^Provides-Extra:[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
-VARIANT = "variant.json"
 _FIRST = re.compile(rb"Metadata-Version:[^\n]*\n", re.IGNORECASE)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 

@@ -15,6 +15,8 @@ from gpuenv.model.default_extras import DefaultExtras
 from gpuenv.model.packing import VariantClaim
 from gpuenv.model.requirement import InvalidRequirement, parse_requirement
 from gpuenv.model.variants import (
+    ABI_DEPENDENCY,
+    NULL,
     BadVariants,
     Property,
     VariantProvider,
@@ -26,10 +28,7 @@ from gpuenv.model.variants import (
 
 __all__ = ["amendment_of", "digest_label", "encode_variants", "merged", "variant_of"]
 
-NULL = "null"  # the label of the variant without properties
-
 SCHEMA = "https://variants-schema.wheelnext.dev/peps/850/v0.2.0.json"
-_ABI = "abi_dependency"
 # What tells the properties of a machine: distribution and, where it is not the default, the object that is called.
 _PROVIDERS = {
     "nvidia": ("nvidia-variant-provider", "nvidia_variant_provider.plugin:NvidiaVariantPlugin"),
@@ -141,8 +140,8 @@ def _tables(properties: Iterable[Property]) -> dict[str, dict[str, list[str]]]:
 
 
 def _provider(namespace: str, stated: str | None) -> dict[str, object]:
-    if namespace == _ABI:
-        return {"builtin": _ABI}
+    if namespace == ABI_DEPENDENCY:
+        return {"builtin": ABI_DEPENDENCY}
     if stated is None and namespace not in _PROVIDERS:
         hints = [f"name it: --variant-provider {namespace}=REQUIREMENT"]
         raise UsageError(f"nobody is known to tell which properties of `{namespace}` a machine has", hints=hints)

@@ -22,7 +22,7 @@ from gpuenv.index.metadata import check_identity, parse_metadata, with_extras, w
 from gpuenv.model.default_extras import FILE as EXTRAS
 from gpuenv.model.distribution import About, Metadata, WheelFile
 from gpuenv.model.facts import NativeFacts, decode_facts
-from gpuenv.model.filename import stem_of
+from gpuenv.model.filename import VARIANT, stem_of
 from gpuenv.model.manifest import Index
 from gpuenv.model.variants import LIMIT as VARIANTS_LIMIT
 
@@ -35,7 +35,6 @@ NATIVE_LIMIT = 64 << 20
 TAIL = 32 << 10  # holds the directory and the METADATA of most wheels
 STEP = 16 << 10  # the least that is worth a request
 RANGES_LIMIT = 64 << 20
-VARIANT = "variant.json"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})\Z")
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 __all__ = [
     "BUNDLE",
+    "VARIANT",
     "VARIANTS",
     "FileName",
     "is_native",
@@ -22,6 +23,7 @@ __all__ = [
 
 BUNDLE = ".whl.tar.zst"
 VARIANTS = "-variants.json"  # NAME-VERSION-variants.json maps the labels of one version's wheels to properties
+VARIANT = "variant.json"  # the same of one wheel, in its .dist-info
 _LABEL = re.compile(r"[0-9a-z_.]+\Z")
 _PLAIN = 4  # hyphens in the name of a wheel with neither build tag nor label
 

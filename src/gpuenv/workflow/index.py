@@ -16,7 +16,7 @@ from gpuenv.index.folder import file_digest, metadata_in, read_extras
 from gpuenv.index.metadata import check_identity, parse_metadata
 from gpuenv.index.simple import split_wheel
 from gpuenv.model.facts import NativeFacts, decode_facts
-from gpuenv.model.filename import BUNDLE, label_of, stem_of
+from gpuenv.model.filename import BUNDLE, VARIANT, label_of, stem_of
 from gpuenv.model.made import MadeIndex
 from gpuenv.model.providers import decode_rows
 from gpuenv.model.variants import BadVariants, Variants, parse_variants
@@ -28,7 +28,7 @@ from gpuenv.workflow.variants import empty_claims
 __all__ = ["make_index"]
 
 _SHOWN = 20
-_VARIANT = re.compile(r"[^/]+\.dist-info/variant\.json")
+_VARIANT = re.compile(rf"[^/]+\.dist-info/{re.escape(VARIANT)}")
 
 
 def make_index(folder: Path, output: Path | None, project: Project) -> MadeIndex:

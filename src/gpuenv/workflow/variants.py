@@ -8,6 +8,7 @@ from gpuenv.model.architecture import parse_gpu
 from gpuenv.model.coverage import served
 from gpuenv.model.distribution import Metadata
 from gpuenv.model.facts import NativeFacts
+from gpuenv.model.filename import VARIANT
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.variant_choice import architectures
@@ -41,7 +42,7 @@ def refuse_false_variants(
         if artifact.variant is None:
             continue
         stored = objects[name]
-        lie = _lie(artifact, store.path(stored) / "site-packages" / stored.dist_info / "variant.json")
+        lie = _lie(artifact, store.path(stored) / "site-packages" / stored.dist_info / VARIANT)
         if lie:
             raise IntegrityError(
                 f"{artifact.filename} is not the variant that it was locked for",
