@@ -42,6 +42,11 @@ class Content(NamedTuple):
     executable: bool
     chunks: Callable[[], Iterator[bytes]]
 
+    @classmethod
+    def of(cls, path: str, data: bytes) -> "Content":
+        """A file with these bytes, which nobody executes."""
+        return cls(path, len(data), False, lambda: iter([data]))
+
 
 def write_bundle(
     write: Callable[[bytes], object],
@@ -76,9 +81,9 @@ def write_bundle(
         "frames": list(chain([[_row(file) for file in facts]], *map(_rows, groups))),
     }
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    about_it = [_own(f"{dist_info}/{CONTENTS}", text)]
+    about_it = [Content.of(f"{dist_info}/{CONTENTS}", text)]
     if native is not None:
-        about_it.append(_own(f"{dist_info}/{NATIVE}", native))
+        about_it.append(Content.of(f"{dist_info}/{NATIVE}", native))
     _check_fits([*about_it, *facts], others, ordered)
     frames = [_frame([*about_it, *facts]), *map(_frame, groups), _frame(ordered, end=True)]
     far = {number for number, group in enumerate(groups, 1) if any(file.size > NEAR for file in group if file in twins)}
@@ -102,11 +107,6 @@ def _check_fits(facts: Sequence[Content], files: Sequence[Content], links: Seque
     ):
         if found > most:
             raise ArchiveError(f"a bundle holds at most {most} {what}, and this one would have {found}")
-
-
-def _own(path: str, data: bytes) -> Content:
-    """A file that the bundle has of its own: nothing that is installed."""
-    return Content(path, len(data), False, lambda: iter([data]))
 
 
 def _row(file: Content) -> list[str | int]:

@@ -8,7 +8,6 @@ With parts: NAME for what runs, NAME-devel for what compilers need, NAME-device-
 """
 
 import hashlib
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
 from gpuenv.bundle.amend import NOTHING, Amendment, amended, check_extras, with_label
+from gpuenv.bundle.record import new_record, record_row
 from gpuenv.bundle.split import DEVEL, RUNTIME, Part
 from gpuenv.bundle.tree import FoundLink
 from gpuenv.errors import ArchiveError, UsageError
@@ -174,12 +174,12 @@ def write_pack(write: Callable[[bytes], object], plan: PackPlan, *, best: bool =
     root, dist_info = root_of(plan.identity), f"{_stem(plan.identity)}.dist-info"
     own = {f"{dist_info}/METADATA": _metadata(plan), f"{dist_info}/WHEEL": _wheel(plan.identity)}
     own |= amended(plan.amendment, dist_info, own.get)
-    rows = [_row(f"{root}{file.path}", file.sha256, file.size) for file in plan.files]
-    rows += [_row(path, hashlib.sha256(data).digest(), len(data)) for path, data in own.items()]
-    rows += [f"{_quoted(root + link.path)},," for link in plan.links]
-    own[f"{dist_info}/RECORD"] = "".join(f"{row}\n" for row in [*sorted(rows), f"{dist_info}/RECORD,,"]).encode()
+    rows = [record_row(f"{root}{file.path}", file.sha256, file.size) for file in plan.files]
+    rows += [record_row(path, hashlib.sha256(data).digest(), len(data)) for path, data in own.items()]
+    rows += [[f"{root}{link.path}", "", ""] for link in plan.links]
+    own[f"{dist_info}/RECORD"] = new_record(f"{dist_info}/RECORD", rows)
     files = [Content(f"{root}{file.path}", file.size, file.executable, partial(_checked, file)) for file in plan.files]
-    files += [_text(path, data) for path, data in own.items()]
+    files += [Content.of(path, data) for path, data in own.items()]
     links = [SymbolicLink(f"{root}{link.path}", link.target) for link in plan.links]
     write_bundle(write, dist_info, files, links, native=encode_facts(plan.facts), best=best)
 
@@ -191,10 +191,6 @@ def _checked(file: PackedFile) -> Iterator[bytes]:
         yield piece
     if digest.digest() != file.sha256:
         raise ArchiveError(f"{file.source} changed while it was packed")
-
-
-def _text(path: str, data: bytes) -> Content:
-    return Content(path, len(data), False, lambda: iter([data]))
 
 
 def _stem(identity: Identity) -> str:
@@ -234,13 +230,3 @@ def _wheel(identity: Identity) -> bytes:
     lines = ["Wheel-Version: 1.0", "Generator: gpuenv pack", "Root-Is-Purelib: false"]
     lines += [f"Tag: {'-'.join(tag)}" for tag in product(*tags)]
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _row(path: str, sha256: bytes, size: int) -> str:
-    digest = urlsafe_b64encode(sha256).decode().rstrip("=")
-    return f"{_quoted(path)},sha256={digest},{size}"
-
-
-def _quoted(path: str) -> str:
-    """A field of CSV."""
-    return '"' + path.replace('"', '""') + '"' if any(char in path for char in ',"') else path

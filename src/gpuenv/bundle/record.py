@@ -1,4 +1,4 @@
-"""RECORD (the binary distribution format, PEP 376, 427) for files that were added, changed or taken away."""
+"""RECORD (the binary distribution format, PEP 376, 427): a new one, or for files that changed, came or went."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from gpuenv.errors import ArchiveError
 
-__all__ = ["SIGNATURES", "record_row", "rewritten_record"]
+__all__ = ["SIGNATURES", "new_record", "record_row", "rewritten_record"]
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # which RECORD does not list
 
@@ -15,6 +15,11 @@ SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # which RECORD does not list
 def record_row(path: str, sha256: bytes, size: int) -> list[str]:
     """The row of a file. sha256: its digest."""
     return [path, f"sha256={urlsafe_b64encode(sha256).rstrip(b'=').decode()}", str(size)]
+
+
+def new_record(path: str, rows: Iterable[list[str]]) -> bytes:
+    """A RECORD of files, by path, and of itself. path: its own."""
+    return _written([*sorted(rows), [path, "", ""]])
 
 
 def rewritten_record(before: bytes, path: str, away: Collection[str], new: Iterable[list[str]]) -> bytes:
@@ -32,6 +37,10 @@ def rewritten_record(before: bytes, path: str, away: Collection[str], new: Itera
     if kept == rows and not added:
         return before
     at = next((number for number, row in enumerate(kept) if row[0] == path), len(kept))
+    return _written([*kept[:at], *added, *kept[at:]])
+
+
+def _written(rows: Iterable[list[str]]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([*kept[:at], *added, *kept[at:]])
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue().encode()

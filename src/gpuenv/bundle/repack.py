@@ -6,7 +6,6 @@ Or as a wheel again, with what its publisher adds.
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -115,11 +114,7 @@ def _contents(
         away.add(path)
     kept = [one for one in members if one.name not in away]
     contents = [Content(one.name, one.size, one.executable, _Told(archive, one, progress).chunks) for one in kept]
-    return contents + [Content(name, len(data), False, partial(_pieces, data)) for name, data in changes.items()]
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    yield data
+    return contents + [Content.of(name, data) for name, data in changes.items()]
 
 
 def bundled_facts(facts: NativeFacts, links: Sequence[SymbolicLink], size: int) -> NativeFacts:

@@ -132,7 +132,7 @@ def _copied(files: Mapping[str, _File], copied: Mapping[str, str]) -> dict[str, 
 
 
 def _made(path: str, data: bytes) -> _File:
-    return _File(Content(path, len(data), False, lambda: iter([data])), sha256(data).digest())
+    return _File(Content.of(path, data), sha256(data).digest())
 
 
 def _listed(files: Mapping[str, _File], links: Iterable[SymbolicLink], dist_info: str) -> Iterator[tuple[str, _File]]:
