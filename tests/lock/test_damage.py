@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock import decode, encode, salvage
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.toml.write import Value, inline
 
 ALPHA = "alpha-1.0-py3-none-any.whl"

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuenv.lock import decode, encode, salvage
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import PLATFORMS, Target
+from gpuenv.model.wheel_variant import WheelVariant
 
 T = TypeVar("T")
 names = st.from_regex(r"[a-z0-9]{1,4}(-[a-z0-9]{1,3}){0,2}", fullmatch=True)

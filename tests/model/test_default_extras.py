@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpuenv.model.default_extras import LIMIT, BadDefaultExtras, checked, encode, parse, templates
+from gpuenv.model.default_extras import LIMIT, BadDefaultExtras, checked, encode, parse
 
 
 def document(table: object, **more: object) -> bytes:
@@ -15,7 +15,6 @@ def test_selectors_come_sorted_with_their_extras() -> None:
     """Names of extras are normalised, templates stay as they are, an empty list is one that says none."""
     found = parse(document({"nvidia": ["CUDA_13"], "amd": ["device-{gfx}", "Libraries"], "any": []}))
     assert found == (("amd", ("device-{gfx}", "libraries")), ("any", ()), ("nvidia", ("cuda-13",)))
-    assert templates("device-{gfx}-{rocm_major}") == ("gfx", "rocm_major")
 
 
 def test_what_is_written_is_read_again() -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.locked_tree import Branch, LockedTree, tree_above, tree_below, within
 from gpuenv.model.target import Target
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.report.tree import ASCII, tree_page
 
 

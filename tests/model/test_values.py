@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.difference import Change, difference
 from gpuenv.model.interpreter import Interpreter
 from gpuenv.model.lock import Lock, LockedArtifact, LockedPackage, LockedTarget
 from gpuenv.model.plan import Installed, Plan
 from gpuenv.model.target import Target
+from gpuenv.model.wheel_variant import WheelVariant
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpuenv.errors import ArchiveError, UsageError
-from gpuenv.model.default_extras import FILE, KEYWORD, DefaultExtras, encode, templates
+from gpuenv.model.default_extras import FILE, KEYWORD, DefaultExtras, encode
 from gpuenv.model.filename import VARIANT, stem_of
 from gpuenv.model.selectors import PLACEHOLDERS, nearest_selectors, parse_selector, template_problem
 from gpuenv.model.version import normal_name
@@ -80,7 +80,7 @@ def check_extras(extras: DefaultExtras, provided: list[str]) -> None:
                 f"{problem}, in the default extras for `{selector}`",
                 hints=[f"known: {', '.join(f'`{{{one}}}`' for one in PLACEHOLDERS)}"],
             )
-        if wrong := [name for name in names if not templates(name) and name not in known]:
+        if wrong := [name for name in names if "{" not in name and name not in known]:
             has = f"it has {', '.join(sorted(known))}" if known else "it has none"
             raise UsageError(f"`{wrong[0]}`, a default extra for `{selector}`, is no extra of it: {has}")
 

@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 from gpuenv.errors import LockfileError
 from gpuenv.lock.encode import VERSION
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.filename import BUNDLE, FileName, split_filename
 from gpuenv.model.lock import Lock, LockedArtifact, LockedIndex, LockedPackage, LockedTarget
 from gpuenv.model.target import Target
 from gpuenv.model.version import normal_name, parse_version
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.toml.read import SyntaxProblem, parse
 
 __all__ = ["decode", "salvage"]

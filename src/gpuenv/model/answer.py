@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.distribution import WheelFile
 from gpuenv.model.selectors import Chosen
+from gpuenv.model.wheel_variant import WheelVariant
 
 __all__ = ["Conflict", "Demand", "Missing", "PassedOver", "Pin", "Refusal", "Solution"]
 

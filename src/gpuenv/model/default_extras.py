@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from gpuenv.model.version import normal_name
 
-__all__ = ["FILE", "KEYWORD", "LIMIT", "BadDefaultExtras", "DefaultExtras", "checked", "encode", "parse", "templates"]
+__all__ = ["FILE", "KEYWORD", "LIMIT", "BadDefaultExtras", "DefaultExtras", "checked", "encode", "parse"]
 
 DefaultExtras = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -21,7 +21,6 @@ LIMIT = 1 << 20  # bytes of such a file that is read
 _VERSION = 1
 _SELECTOR = re.compile(r"[a-z0-9][a-z0-9_.:+-]{0,63}")
 _EXTRA = re.compile(r"(?:[A-Za-z0-9]|\{[a-z_]+\})(?:[A-Za-z0-9._-]|\{[a-z_]+\}){0,127}")
-_TEMPLATE = re.compile(r"\{([a-z_]+)\}")
 _MOST = 1000
 
 
@@ -69,12 +68,7 @@ def checked(table: Mapping[str, Iterable[object]]) -> DefaultExtras:
 def _extra(selector: str, extra: object) -> str:
     if not isinstance(extra, str) or not _EXTRA.fullmatch(extra):
         raise BadDefaultExtras(f"{json.dumps(extra)[:80]}, for `{selector}`, is no extra, such as `device-{{gfx}}`")
-    return extra if templates(extra) else normal_name(extra)
-
-
-def templates(extra: str) -> tuple[str, ...]:
-    """The names in braces of an extra: `gfx` of `device-{gfx}`."""
-    return tuple(_TEMPLATE.findall(extra))
+    return extra if "{" in extra else normal_name(extra)
 
 
 def encode(extras: DefaultExtras) -> bytes:

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.demand import HostDemand, Learnt
 from gpuenv.model.filename import stem_of
 from gpuenv.model.target import Target
+from gpuenv.model.wheel_variant import WheelVariant
 
 __all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "split_key"]
 

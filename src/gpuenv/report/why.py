@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from gpuenv.model.architecture import Fit
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.locked_graph import Link
 from gpuenv.model.rules import RUNTIME_NAMES
 from gpuenv.model.runtimes import NAMES
 from gpuenv.model.verdict import Outcome
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.model.why import Brings, NeedsIt, Serves, WhyGpu, WhyPackage, WhyRuntime, WhySoname
 from gpuenv.report.inspect import printable, size_text
 

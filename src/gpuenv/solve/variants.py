@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 from gpuenv.model.answer import Missing
-from gpuenv.model.claim import WheelVariant
 from gpuenv.model.distribution import Release, WheelFile
 from gpuenv.model.filename import VARIANTS, version_of
 from gpuenv.model.host_libraries import vendor_of
@@ -17,6 +16,7 @@ from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
 from gpuenv.model.properties import supported_properties
 from gpuenv.model.variant_choice import abi_requirements, architectures, declared, rank, served_apart, why_not
 from gpuenv.model.variants import Supported, Variants
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.solve.nodes import Key, Kind, Need, NotKnownYet
 from gpuenv.solve.task import Task
 
@@ -87,12 +87,12 @@ class VariantJudge:
         return self._ignored.get(wheel.url)
 
     def built_against(self, wheel: WheelFile) -> BuiltAgainst:
-        """What a wheel's code was built against."""
+        """What a wheel's code was built against, by its label (PEP 850, `abi_dependency`)."""
         found = self._of(wheel)
         return abi_requirements(found, wheel.label) if found else ()
 
     def needs(self, wheel: WheelFile) -> Iterator[Need]:
-        """The same as needs."""
+        """Needs of the distributions that a wheel's code was built against, in those versions."""
         for name, prefixes in self.built_against(wheel):
             ways = tuple(f"=={prefix}.*" for prefix in prefixes)
             text = f"{name}{' or '.join(ways)} (variant {wheel.label})"

@@ -1,4 +1,4 @@
-"""What a wheel variant says it is, as a lock has it."""
+"""What a wheel variant says it is, as pins and locks have it. A lock is read without what reads variants files."""
 
 from typing import NamedTuple
 
