@@ -116,13 +116,13 @@ class Ladder:
         key = _key(file, index) if is_wheel else file.sha256
         held = self._cache.variants.load(key) if key else None
         if held is None:
-            held = await (self._own_variant(file, index) if is_wheel else self._listed(file, index))
+            if is_wheel:
+                held = await self._own_variant(file, index)
+            else:
+                held = await self._beside(file, index, "", file.sha256 or "", VARIANTS_LIMIT)
             if held is not None and key:
                 self._cache.variants.save(key, held)
         return held
-
-    async def _listed(self, file: WheelFile, index: Index | None) -> bytes | None:
-        return await self._beside(file, index, "", file.sha256 or "", VARIANTS_LIMIT)
 
     async def _own_variant(self, wheel: WheelFile, index: Index | None) -> bytes | None:
         local = self._local(wheel)

@@ -317,7 +317,8 @@ class _Grouper:
         for cut in range(len(parts) - 1, 0, -1):
             if self._named("-".join(parts[:cut])):
                 version = self._version("-".join(parts[cut:]))
-                self.sdists.update([version] if version is not None else ())
+                if version is not None:
+                    self.sdists.add(version)
                 return version
         return None
 
