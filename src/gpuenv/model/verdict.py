@@ -13,7 +13,7 @@ from gpuenv.model.roles import is_vendors
 from gpuenv.model.rules import PackageRules
 from gpuenv.model.target import Target
 
-__all__ = ["Gap", "Outcome", "Verdict", "judged_binaries", "own_code", "verdicts"]
+__all__ = ["Gap", "Outcome", "Verdict", "driver_isa", "judged_binaries", "own_code", "verdicts"]
 
 _NAMED = re.compile(r"(?<![a-z0-9])(?:sm_?[0-9]{2,3}[af]?|gfx[0-9a-f]{3,4})(?![0-9])")
 
@@ -97,12 +97,12 @@ def verdicts(
     requires it (torch) need not use it there.
     """
     only_makers = bool(judged) and all(map(is_vendors, judged))
-    ask = _Ask(None if only_makers else _driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
+    ask = _Ask(None if only_makers else driver_isa(target), target.ptx and rules.ptx, rules.gpu_code == "trust")
     live = [found for found in judged if found.path in awake]
     return tuple(_verdict(gpu, judged, live, files, ask) for gpu in map(parse_gpu, target.gpu) if gpu)
 
 
-def _driver_isa(target: Target) -> str | None:
+def driver_isa(target: Target) -> str | None:
     """The newest PTX ISA that the target's driver compiles; None where that is not known."""
     cuda = cuda_of(target)
     return ptx_isa_of(cuda) if cuda else None

@@ -11,6 +11,7 @@ from gpuenv.model.clash import clashes, runtimes
 from gpuenv.model.demand import HostDemand
 from gpuenv.model.host_libraries import HostPolicy, allowed_by
 from gpuenv.model.rules import RUNTIME_NAMES
+from gpuenv.solve.companions import code_elsewhere
 from gpuenv.solve.native import Way
 from gpuenv.solve.nodes import Candidate, Key, Kind, Need
 from gpuenv.solve.search import Found
@@ -63,6 +64,7 @@ def bind(found: Found, pins: Mapping[str, Pin]) -> Bound:
     own = found.provider.natives.root_host()
     policy = allowed_by(found.provider.target)
     warnings = [*_host_warnings(bound, policy), *_root_warnings(found, own, policy), *_clashes(found, bound, ways)]
+    warnings += code_elsewhere(found, pins, ways)
     return Bound(bound, _sorted(_providers(found, roots)), own, tuple(warnings))
 
 

@@ -60,13 +60,26 @@ class Defaults:
             return ()
         return tuple(one.extra for one in self.of(wheel.key, name, metadata).extras)
 
-    def _choice(self, name: str, metadata: Metadata) -> DefaultChoice:
+    def declined(self, name: str, metadata: Metadata) -> frozenset[str]:
+        """The GPUs, or the platform, on which a rule of the project or the publisher says that nothing is taken."""
+        found = set()
+        for machine in self._machines:
+            said = (walk(table, machine, metadata.extras, who) for who, table in self._sources(name, metadata))
+            if next((one for one in said if one is not None), None) == ():
+                found.add(machine.name)
+        return frozenset(found)
+
+    def _sources(self, name: str, metadata: Metadata) -> list[tuple[str, Selectors]]:
         sources: list[tuple[str, Selectors]] = []
         if name in self._tables:
             sources.append((PROJECT, self._tables[name]))
         if metadata.default_extras_by and not isinstance(metadata.default_extras_by, str):
             said = {parse_selector(text) or text: extras for text, extras in metadata.default_extras_by}
             sources.append((PUBLISHER, said))
+        return sources
+
+    def _choice(self, name: str, metadata: Metadata) -> DefaultChoice:
+        sources = self._sources(name, metadata)
         found: dict[tuple[str, str], Chosen] = {}
         warnings: dict[str, None] = {}
         sought, doubt = frozenset[str](), ""

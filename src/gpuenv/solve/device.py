@@ -26,13 +26,16 @@ from gpuenv.solve.preference import accelerator_of
 __all__ = [
     "build_refusal",
     "cuda_level",
+    "device_extras",
     "device_refusal",
     "has_companions",
     "idle_patterns",
     "level_refusal",
     "matters_by_metadata",
     "matters_by_name",
+    "only_code",
     "remarks",
+    "required_names",
     "runtime_name",
     "too_old",
     "ways",
@@ -41,10 +44,16 @@ __all__ = [
 # Distributions of GPU vendors, and the marks that others put on their GPU builds.
 _NAMES = re.compile(
     r"(nvidia|cuda|cupy|rocm|hip|amd|triton|jax-(cuda|rocm)|torch)(-|$)|.*-(cuda|cu|rocm)-?\d*x?(-|$)|.*-gpu$"
+    r"|.*-device-(gfx|sm-?)\d"
 )
 _LOCAL = re.compile(r"\+.*(cu|rocm|hip)\d")
 # Whoever requires one of these works on a GPU, if its wheel is native.
 _COMPANIONS = re.compile(r"(nvidia-|cuda-|cupy|rocm|triton|torch$|pytorch-triton|jax-(cuda|rocm))")
+# Extras that bring the code for one architecture, by its vendor.
+_DEVICE_EXTRAS: dict[Vendor, re.Pattern[str]] = {
+    "amd": re.compile(r"device-gfx\d"),
+    "nvidia": re.compile(r"device-sm-?\d"),
+}
 _SHOWN = 6
 
 
@@ -55,9 +64,21 @@ def matters_by_name(name: str, version: str, wheel: WheelFile) -> bool:
 
 
 def matters_by_metadata(metadata: Metadata) -> bool:
-    """Does it require what only GPU software requires?"""
+    """Does it require what only GPU software requires, or have extras by architecture?"""
+    if any(device_extras(metadata.extras, vendor) for vendor in _DEVICE_EXTRAS):
+        return True
     lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
-    return any(_COMPANIONS.match(name) for name in _names(lines))
+    return any(_COMPANIONS.match(name) for name in required_names(lines))
+
+
+def device_extras(extras: Iterable[str], vendor: Vendor) -> tuple[str, ...]:
+    """Those of some extras (normalised) that are named for one architecture of a vendor, `device-gfx942`."""
+    return tuple(extra for extra in extras if _DEVICE_EXTRAS[vendor].match(extra))
+
+
+def only_code(facts: NativeFacts, vendor: Vendor) -> str:
+    """The architectures of a vendor that files of device code are for; "" where there are binaries for the host."""
+    return "" if any(found.for_host for found in facts.objects) else _architectures(facts.objects, vendor)
 
 
 def has_companions(metadata: Metadata, claimed: Iterable[str]) -> bool:
@@ -86,7 +107,8 @@ def _claim_refusal(claimed: Sequence[str], asked: Linkage, facts: NativeFacts) -
     return None
 
 
-def _names(lines: Iterable[str]) -> Iterator[str]:
+def required_names(lines: Iterable[str]) -> Iterator[str]:
+    """The distributions that Requires-Dist lines name."""
     for line in lines:
         try:
             yield parse_requirement(line).name

@@ -35,13 +35,14 @@ _SHOWN = 120  # characters of a line that means nothing
 class Provider(AbstractProvider[Need, Candidate, Key]):
     """resolvelib's questions answered from a `Task`: pure, lazy, memoised, one instance a solve.
 
-    project_name, target: of the task.
+    project_name, target, rules: of the task.
     """
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self.project_name = task.project
         self.target: Target = task.target
+        self.rules = task.rules
         self._environment = task.target.marker_environment
         self._offers: dict[str, Offers] = {}
         self._candidates: dict[tuple[Key, str], Candidate] = {}
