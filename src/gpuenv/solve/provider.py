@@ -17,11 +17,11 @@ from gpuenv.model.target import Target
 from gpuenv.model.version import distribution_of, parse_version
 from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults, meant
 from gpuenv.solve.device import has_companions, idle_patterns, matters_by_metadata, matters_by_name, remarks
-from gpuenv.solve.exchange import Exchange, short
 from gpuenv.solve.native import Natives
 from gpuenv.solve.nodes import DEFAULTS, Candidate, Key, Kind, Need, NotKnownYet
 from gpuenv.solve.offers import Offers, admits, readable
 from gpuenv.solve.preference import Order
+from gpuenv.solve.replacements import Replacements, short
 from gpuenv.solve.task import Task
 from gpuenv.solve.variants import VariantJudge
 
@@ -51,7 +51,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for constraint in task.constraints:
             if self._applies(constraint.marker):
                 self._constraints[constraint.name].append(constraint.specifier)
-        self._exchange = Exchange(task)
+        self._replacements = Replacements(task)
         self._may_default = task.may_default | task.default_extras.keys()
         # distributions that turned out to have default extras, for which their bare requirements have not asked
         self.unasked_defaults: set[str] = set()
@@ -143,7 +143,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The needs that one requirement states, after overrides, on this target. whose: the distribution's name."""
         if not self._applies(requirement.marker, extra, variant):
             return
-        for stated, words in self._exchange.of(requirement, text, whose):
+        for stated, words in self._replacements.of(requirement, text, whose):
             instead = requirement.name if stated.name != requirement.name else ""
             details = ["", *stated.extras]
             if not stated.extras and not stated.none and stated.name in self._may_default:
@@ -192,14 +192,13 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
 
     def _matters(self, wheel: WheelFile) -> bool:
         """May the wheel matter to a GPU, by its name or by what it requires?"""
-        if matters_by_name(distribution_of(wheel.filename), version_of(wheel.filename), wheel):
-            return True
-        return matters_by_metadata(self._metadata_of(wheel))
+        by_name = matters_by_name(distribution_of(wheel.filename), version_of(wheel.filename), wheel)
+        return by_name or matters_by_metadata(self._metadata(wheel))
 
     def _claims(self, wheel: WheelFile) -> tuple[str, ...]:
         """The architectures that a variant must have code for itself: none where it says that others bring it."""
         claimed = self.variants.claims(wheel)
-        return () if claimed and has_companions(self._metadata_of(wheel), claimed) else claimed
+        return () if claimed and has_companions(self._metadata(wheel), claimed) else claimed
 
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
@@ -231,7 +230,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """The extras that a bare requirement takes of a candidate; leaves the search if they are not known yet."""
         if candidate.wheel is None:
             return DefaultChoice()
-        metadata = self._metadata(candidate, candidate.wheel)
+        metadata = self._metadata(candidate.wheel, candidate)
         return self.defaults.of(candidate.wheel.key, candidate.key.name, metadata)
 
     def _lacks_extras(self, candidate: Candidate, needs: Iterable[Need]) -> str | None:
@@ -243,7 +242,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         others = self.offers(name).choices(self.specifiers(name, needs)) if candidate.index is not None else ()
         for release, wheel in others:
             other = self._candidate(candidate.key.base, release.version, wheel, candidate.index)
-            if not choice.sought.isdisjoint(self._metadata(other, wheel).extras):
+            if not choice.sought.isdisjoint(self._metadata(wheel, other).extras):
                 return None
         return choice.doubt
 
@@ -298,23 +297,26 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             yield Need(candidate.key.base, exact=candidate.base)
             yield from self.natives.library_needs(candidate, candidate.wheel)
             return
-        metadata = self._metadata(candidate, candidate.wheel)
+        metadata = self._metadata(candidate.wheel, candidate)
         extra = candidate.key.detail
         if extra == DEFAULTS:
             yield from self._default_needs(candidate)
             return
-        if not extra and has_defaults(metadata) and candidate.key.name not in self._may_default:
-            self.unasked_defaults.add(candidate.key.name)
-        if not extra:
-            yield from self.natives.needs(candidate, candidate.wheel)
-            yield from self.variants.needs(candidate.wheel)
         if extra:
             yield Need(candidate.key.base, exact=candidate.base)
-        elif (
-            metadata.requires_python and candidate.wheel.requires_python is None and readable(metadata.requires_python)
-        ):
-            yield Need(PYTHON, metadata.requires_python, text=f"Python {metadata.requires_python}")
+        else:
+            yield from self._own_needs(candidate, candidate.wheel, metadata)
         yield from self.needs_in(metadata, extra, candidate.wheel)
+
+    def _own_needs(self, candidate: Candidate, wheel: WheelFile, metadata: Metadata) -> Iterator[Need]:
+        """What a distribution needs beside the requirements that its metadata lists: for binaries, variant, Python."""
+        if has_defaults(metadata) and candidate.key.name not in self._may_default:
+            self.unasked_defaults.add(candidate.key.name)
+        yield from self.natives.needs(candidate, wheel)
+        yield from self.variants.needs(wheel)
+        python = metadata.requires_python
+        if python and wheel.requires_python is None and readable(python):
+            yield Need(PYTHON, python, text=f"Python {python}")
 
     def _default_needs(self, candidate: Candidate) -> Iterator[Need]:
         """The candidate with its default extras."""
@@ -344,7 +346,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         """What is odd about a candidate that was chosen: an extra that it does not have, lines that mean nothing."""
         if candidate.wheel is None:
             return
-        metadata = self._metadata(candidate, candidate.wheel)
+        metadata = self._metadata(candidate.wheel, candidate)
         who, extra = f"{candidate.key.name} {candidate.text}", candidate.key.detail
         if extra == DEFAULTS:
             yield from self.default_choice(candidate).warnings
@@ -353,15 +355,19 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
             yield f"{who} has no extra `{extra}`{meant(extra, metadata.extras)}"
         if not extra:
             yield from self._variant_warnings(candidate, candidate.wheel)
-        facts, way = self.natives.judge(candidate.wheel).facts, self.natives.way_of(candidate, chosen)
-        if facts is not None and way is not None and not extra:
-            yield from (f"{who}: {remark}" for remark in remarks(facts, way.asked))
-            for pattern in idle_patterns(self._task.rules.of(candidate.key.name), facts):
-                yield f"{who} has no binary {pattern}, which [tool.gpuenv.packages.{candidate.key.name}] is about"
+            yield from self._remarks(candidate, candidate.wheel, chosen)
         for line in metadata.lines(extra):
             if self._needs_of_line(line, extra) is None:
                 shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
                 yield f"{who} has an unreadable requirement: `{shown}`"
+
+    def _remarks(self, candidate: Candidate, wheel: WheelFile, chosen: Mapping[Key, Candidate]) -> Iterator[str]:
+        name, way = candidate.key.name, self.natives.way_of(candidate, chosen)
+        facts = self.natives.judge(wheel).facts
+        if facts is not None and way is not None:
+            yield from (f"{name} {candidate.text}: {remark}" for remark in remarks(facts, way.asked))
+            for pattern in idle_patterns(self.rules.of(name), facts):
+                yield f"{name} {candidate.text} has no binary {pattern}, which [tool.gpuenv.packages.{name}] is about"
 
     def _variant_warnings(self, candidate: Candidate, wheel: WheelFile) -> Iterator[str]:
         who, taken = f"{candidate.key.name} {candidate.text}", f"variant {wheel.label}" if wheel.label else "no variant"
@@ -370,17 +376,11 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         for reason in self.offers(candidate.key.name).unfit(candidate.text) if candidate.index is not None else ():
             yield f"{who} {reason}; {taken} is taken"
 
-    def _metadata_of(self, wheel: WheelFile) -> Metadata:
+    def _metadata(self, wheel: WheelFile, candidate: Candidate | None = None) -> Metadata:
+        """A wheel's metadata; where it is not known, a candidate's is asked for with what is likely wanted next."""
         metadata = self._task.catalog.metadata.get(wheel.key)
         if metadata is None:
-            raise NotKnownYet(Missing(wheels=(wheel,)))
-        self._read.add(wheel.key)
-        return metadata
-
-    def _metadata(self, candidate: Candidate, wheel: WheelFile) -> Metadata:
-        metadata = self._task.catalog.metadata.get(wheel.key)
-        if metadata is None:
-            raise NotKnownYet(Missing(wheels=(wheel, *self._lookahead(candidate))))
+            raise NotKnownYet(Missing(wheels=(wheel, *(self._lookahead(candidate) if candidate else ()))))
         self._read.add(wheel.key)
         return metadata
 

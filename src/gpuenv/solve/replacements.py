@@ -7,13 +7,13 @@ from dataclasses import replace
 from gpuenv.model.requirement import Requirement, evaluate_marker
 from gpuenv.solve.task import Task
 
-__all__ = ["Exchange", "short"]
+__all__ = ["Replacements", "short"]
 
 _OVERRIDDEN = "as tool.gpuenv.overrides says"
 _ALTERNATIVE = "as tool.gpuenv.alternatives says"
 
 
-class Exchange:
+class Replacements:
     """What a project says of requirements, whoever states them, on the target of a task."""
 
     def __init__(self, task: Task) -> None:
@@ -34,11 +34,11 @@ class Exchange:
         if requirement.name not in self._names:
             yield requirement, text
             return
-        for one, words in self._exchanged(requirement, text, whose):
+        for one, words in self._replaced(requirement, text, whose):
             source = self._sources.get(one.name)
             yield (one, words) if source is None else (replace(one, url=source), f"{words} (from {source})")
 
-    def _exchanged(self, requirement: Requirement, text: str, whose: str) -> Iterator[tuple[Requirement, str]]:
+    def _replaced(self, requirement: Requirement, text: str, whose: str) -> Iterator[tuple[Requirement, str]]:
         """After overrides, then after alternatives and what overrides say of those."""
         for one, words in self._overridden(requirement, text):
             other, names = one, {one.name}
