@@ -191,6 +191,39 @@ def test_parts_that_nobody_read_are_believed() -> None:
     assert told(found, "foo[device-gfx942,device-gfx90a]") == []
 
 
+def test_extras_may_name_other_runtimes() -> None:
+    """A distribution for any machine that has parts itself may stand beside a part; each has its own to be told of."""
+    rocm = {"extras": ["device-gfx90a"], "requires": ["foo-device-gfx942; extra == 'device-gfx90a'"]}
+    runtime = {
+        "extras": ["device-gfx90a"],
+        "requires": ["foo-device-gfx90a; extra == 'device-gfx90a'", "rocm[device-gfx90a]; extra == 'device-gfx90a'"],
+    }
+    found = world(TWO, runtime=runtime, more={"rocm": {"1.0": rocm}})
+    assert told(found, "foo[device-gfx90a]") == [ONLY.format("gfx942")]
+    found = world({"gfx90a": ["gfx90a"], "gfx942": ["gfx90a"]}, runtime=runtime, more={"rocm": {"1.0": rocm}})
+    assert told(found, "foo[device-gfx90a]") == [
+        ONLY.format("gfx942"),
+        "rocm 1.0: none of its parts has code for gfx942 (foo-device-gfx942: gfx90a)",
+    ]
+
+
+def test_what_extras_bring_may_be_required_without_them() -> None:
+    """Libraries with device code that a device extra would bring are there, whoever requires them."""
+    runtime = {"extras": ["device-gfx942"], "requires": ["foo-rocm; extra == 'device-gfx942'"]}
+    rocm = {"foo-rocm": {"1.0": {"wheels": NATIVE, "device": ["gfx942"]}}}
+    found = world({}, runtime=runtime, more=rocm)
+    assert told(found, "foo", "foo-rocm") == []
+    assert told(found, "foo") == [BARE.format("gfx942") + ': name "foo[device-gfx942]"']
+
+
+def test_an_extra_for_all_may_name_the_others() -> None:
+    """`device-all` as an extra that takes extras of the same distribution brings all parts, itself it is none."""
+    lines = ["foo-device-gfx942; extra == 'device-gfx942'", "foo[device-gfx942]; extra == 'device-all'"]
+    found = world({"gfx942": ["gfx942"]}, runtime={"extras": ["device-gfx942", "device-all"], "requires": lines})
+    assert told(found, "foo[device-all]") == []
+    assert told(found, "foo") == [BARE.format("gfx942") + ': name "foo[device-gfx942]"']
+
+
 def test_whose_part_it_is() -> None:
     """Without extras a part belongs to what it alone requires, if that was looked at, else to itself."""
     rocm = {"wheels": NATIVE, "carries": ["libfoo.so.1"]}
