@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from gpuenv.errors import ManifestError
-from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.url import redacted
 from gpuenv.model.version import normal_name
@@ -149,8 +149,7 @@ class Node:
         text = self.text()
         try:
             found = parse_requirement(text)
-            if found.marker is not None:
-                evaluate_marker(found.marker, _SOME_TARGET)
+            found.applies(_SOME_TARGET)
         except ValueError as error:  # what packaging raises, for markers that do not compare too
             reason = str(error).partition("\n")[0].strip()
             raise self.error(f"`{text}` is not a requirement (PEP 508)", causes=[reason]) from None

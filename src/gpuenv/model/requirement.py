@@ -41,6 +41,12 @@ class Requirement:
         when = f" ; {self.marker}" if self.marker and self.url else f"; {self.marker}" if self.marker else ""
         return f"{self.name}{extras}{where}{when}"
 
+    def applies(
+        self, environment: tuple[tuple[str, str], ...], extra: str = "", variant: VariantEnvironment = NO_VARIANT
+    ) -> bool:
+        """Has it no marker, or one that is true there? See evaluate_marker."""
+        return self.marker is None or evaluate_marker(self.marker, environment, extra, variant)
+
 
 @cache
 def parse_requirement(text: str) -> Requirement:

@@ -12,7 +12,7 @@ from gpuenv.model.answer import Missing
 from gpuenv.model.distribution import Catalog, Metadata, WheelFile
 from gpuenv.model.filename import version_of
 from gpuenv.model.markers import NO_VARIANT, VariantEnvironment
-from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.target import Target
 from gpuenv.model.version import distribution_of, parse_version
 from gpuenv.solve.defaults import DefaultChoice, Defaults, has_defaults, meant
@@ -49,7 +49,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         self._dependencies: dict[Candidate, tuple[Need, ...]] = {}
         self._constraints: dict[str, list[str]] = defaultdict(list)
         for constraint in task.constraints:
-            if self._applies(constraint.marker):
+            if constraint.applies(self._environment):
                 self._constraints[constraint.name].append(constraint.specifier)
         self._replacements = Replacements(task)
         self._may_default = task.may_default | task.default_extras.keys()
@@ -141,7 +141,7 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
         whose: str = "",
     ) -> Iterator[Need]:
         """The needs that one requirement states, after overrides, on this target. whose: the distribution's name."""
-        if not self._applies(requirement.marker, extra, variant):
+        if not requirement.applies(self._environment, extra, variant):
             return
         for stated, words in self._replacements.of(requirement, text, whose):
             instead = requirement.name if stated.name != requirement.name else ""
@@ -203,9 +203,6 @@ class Provider(AbstractProvider[Need, Candidate, Key]):
     def seen_dependencies(self) -> Mapping[Candidate, tuple[Need, ...]]:
         """Every candidate whose requirements were asked for, with its needs, in the order of the search."""
         return self._dependencies
-
-    def _applies(self, marker: str | None, extra: str = "", variant: VariantEnvironment = NO_VARIANT) -> bool:
-        return marker is None or evaluate_marker(marker, self._environment, extra, variant)
 
     def _matches(self, key: Key, needs: list[Need], demanded: Sequence[Key]) -> Iterator[Candidate]:
         exact = {self._as(key, need.exact) for need in needs if need.exact is not None}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gpuenv.model.requirement import Requirement, evaluate_marker
+from gpuenv.model.requirement import Requirement
 from gpuenv.solve.task import Task
 
 __all__ = ["Replacements", "short"]
@@ -54,11 +54,8 @@ class Replacements:
         """The requirement, or what overrides say instead."""
         if requirement.name not in self._overrides:
             return [(requirement, text)]
-        applying = [override for override in self._overrides[requirement.name] if self._applies(override.marker)]
+        applying = [override for override in self._overrides[requirement.name] if override.applies(self._environment)]
         return [(_instead(requirement, override), f"{short(override)} ({_OVERRIDDEN})") for override in applying]
-
-    def _applies(self, marker: str | None) -> bool:
-        return marker is None or evaluate_marker(marker, self._environment)
 
 
 def _instead(requirement: Requirement, override: Requirement) -> Requirement:

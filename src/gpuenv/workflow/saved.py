@@ -11,7 +11,7 @@ from gpuenv.errors import GpuenvError
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Pin, Solution
 from gpuenv.model.distribution import Metadata, Page, WheelFile
-from gpuenv.model.requirement import Requirement, evaluate_marker, parse_requirement
+from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.selectors import siblings
 from gpuenv.model.target import Target
 from gpuenv.solve.offers import Offers
@@ -99,8 +99,7 @@ class _Spared:
         for line in metadata.by_extra.get(extra, ()):
             try:
                 requirement = parse_requirement(line)
-                marker = requirement.marker
-                holds = marker is None or evaluate_marker(marker, self._target.marker_environment, extra)
+                holds = requirement.applies(self._target.marker_environment, extra)
             except ValueError:  # such a line, or its marker, means nothing
                 continue
             if holds:
