@@ -257,6 +257,7 @@ def test_settings_only_take_away(name: str, stated: tuple[str, ...], machine: tu
 
 @given(NVIDIA, NVIDIA, st.sampled_from(["", "a", "f"]))
 @example("sm_80", "sm_87", "f")
+@example("sm_110", "sm_111", "f")
 def test_laws_of_nvidia_code(one: str, other: str, suffix: str) -> None:
     """Code serves its own GPU exactly; no suffix serves more than plain code, no GPU an earlier or other major one."""
     assert fit(nvidia(one + suffix), gpu(one)) is Fit.EXACT

@@ -88,6 +88,7 @@ _FAMILIES = {
     (10, 0): {(10, 0), (10, 3)},
     (10, 1): {(10, 1), (11, 0)},  # renamed by CUDA 13
     (10, 3): {(10, 3)},
+    (11, 0): {(11, 0)},  # a system on a chip, whose code runs on no other
 }
 
 # CUDA's major version -> what its PTX ISA is called, X.Y for CUDA N.0 ("PTX ISA", chapter Release Notes). Each minor
