@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from packaging.pylock import Pylock, PylockValidationError
-from packaging.version import Version
 
 from gpuenv.errors import Inexpressible
 from gpuenv.model.filename import BUNDLE, label_of
 from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.target import PLATFORMS, Target
+from gpuenv.model.version import parse_version
 from gpuenv.toml.write import inline
 
-__all__ = ["Placed", "inexpressible", "pylock", "refuse", "requirements"]
+__all__ = ["Placed", "pylock", "requirements"]
 
 _SHOWN = 5
 
@@ -31,8 +31,7 @@ def pylock(target: Target, placed: Iterable[Placed]) -> str:
 
     Raises Inexpressible for artifacts that the standard has no words for: variants, bundles.
     """
-    rows = sorted(placed, key=lambda one: one.artifact.name)
-    refuse(one.artifact for one in rows)
+    rows = _rows(placed)
     document = {
         "lock-version": "1.0",
         "environments": [_environment(target)],
@@ -49,8 +48,7 @@ def pylock(target: Target, placed: Iterable[Placed]) -> str:
 
 def requirements(target: Target, placed: Iterable[Placed]) -> str:
     """The same as requirements with hashes, for `pip install --require-hashes`; whose index is left to the user."""
-    rows = sorted(placed, key=lambda one: one.artifact.name)
-    refuse(one.artifact for one in rows)
+    rows = _rows(placed)
     lines = [f"# target {target.name}: {_environment(target)}, Python {'.'.join(map(str, target.python_minor))}"]
     lines += [f"{_requirement(one)} --hash=sha256:{one.artifact.sha256}" for one in rows]
     return "".join(f"{line}\n" for line in lines)
@@ -63,11 +61,12 @@ def _requirement(one: Placed) -> str:
     return f"{artifact.name} @ {one.url}" if one.url is not None else f"./{one.path}"
 
 
-def refuse(artifacts: Iterable[LockedArtifact]) -> None:
-    """Raise Inexpressible where some artifacts cannot be named, with the reason of each."""
-    wrong = [(one, why) for one in artifacts if (why := inexpressible(one)) is not None]
+def _rows(placed: Iterable[Placed]) -> list[Placed]:
+    """All of them by name; raises Inexpressible where some cannot be named, with the reason of each."""
+    rows = sorted(placed, key=lambda one: one.artifact.name)
+    wrong = [(row.artifact, why) for row in rows if (why := _inexpressible(row.artifact)) is not None]
     if not wrong:
-        return
+        return rows
     more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
     bundles = [one for one, _ in wrong if not label_of(one.filename)]
     raise Inexpressible(
@@ -77,7 +76,7 @@ def refuse(artifacts: Iterable[LockedArtifact]) -> None:
     )
 
 
-def inexpressible(artifact: LockedArtifact) -> str | None:
+def _inexpressible(artifact: LockedArtifact) -> str | None:
     """Why no other format can name a file; None where it can."""
     if label_of(artifact.filename):
         return "is a wheel variant, and PEP 751 has no such file names"
@@ -98,7 +97,7 @@ def _package(one: Placed) -> dict[str, Any]:
     wheel |= {"size": artifact.size} if artifact.size else {}
     wheel["hashes"] = {"sha256": artifact.sha256}
     index = {"index": one.index_url} if one.index_url else {}
-    return {"name": artifact.name, "version": str(Version(artifact.version)), **index, "wheels": [wheel]}
+    return {"name": artifact.name, "version": str(parse_version(artifact.version)), **index, "wheels": [wheel]}
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

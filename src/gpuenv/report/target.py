@@ -18,7 +18,6 @@ __all__ = [
     "target_line",
     "target_page",
     "targets_page",
-    "told_document",
     "told_page",
     "unknown_gpus",
 ]
@@ -140,7 +139,7 @@ def told_page(told: "Sequence[Told]") -> str:
     return _table(rows)
 
 
-def told_document(told: "Sequence[Told]") -> list[dict[str, object]]:
+def _told_document(told: "Sequence[Told]") -> list[dict[str, object]]:
     """`plugins` of `target detect --json`."""
     return [{"package": one.package, "namespace": one.namespace, "properties": list(one.properties)} for one in told]
 
@@ -162,7 +161,7 @@ def machine_document(machine: Machine, tables: Mapping[str, str], told: "Sequenc
         "amd_driver": machine.amd_driver,
         "rocm": machine.rocm,
         "learnt": dict(machine.learnt),
-        "plugins": told_document(told),
+        "plugins": _told_document(told),
         "targets": [{"name": name, "toml": toml} for name, toml in tables.items()],
         "warnings": list(unknown_gpus(machine)),
     }
