@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpuenv.cli.amend import AddedFlags
 from gpuenv.cli.common import Flags, IndexFlags, Session
 from gpuenv.cli.options import DryRun
-from gpuenv.cli.variant import AddedFlags
 from gpuenv.errors import UsageError
 
 if TYPE_CHECKING:

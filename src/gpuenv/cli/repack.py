@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from gpuenv.cli.amend import AddedFlags
 from gpuenv.cli.common import Session
-from gpuenv.cli.variant import AddedFlags
 from gpuenv.errors import UsageError
 
 __all__ = ["repack"]

@@ -22,9 +22,8 @@ __all__ = ["PATIENCE", "Reported", "ask_plugins"]
 PATIENCE = 60.0  # seconds for all plugins of one distribution
 _MOST = 1 << 20  # bytes of an answer
 
-# Runs in whatever Python the environment has. A distribution without
-# entry points is one whose module has the functions (PEP 850). Methods of classes need an instance, and those of the
-# first protocol an argument.
+# Runs in whatever Python the environment has. A distribution without entry points is one whose module has the functions
+# (PEP 850). Methods of classes need an instance, and those of the first protocol an argument.
 _CHILD = """\
 import importlib, importlib.metadata, inspect, json, os, sys
 told = os.dup(1)

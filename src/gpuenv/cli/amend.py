@@ -1,4 +1,4 @@
-"""The flags by which publishers say what a wheel or bundle is a variant of, and what its default extras are."""
+"""The flags of `pack` and `repack` for what a publisher adds: that it is a variant, and its default extras."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
