@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpuenv.archive.bundled import open_bundle
-from gpuenv.bundle.amend import Amendment, check_extras, with_keyword, with_label
+from gpuenv.bundle.amend import Amendment, check_extras, with_keyword
 from gpuenv.bundle.repack import repack, rewheel
 from gpuenv.bundle.towheel import to_wheel
 from gpuenv.errors import ArchiveError, UsageError
@@ -146,9 +146,3 @@ def test_the_keyword_is_one_of_several(before: bytes, after: bytes) -> None:
     assert with_keyword(before) == after
     assert with_keyword(after) == after
     assert parse_metadata(after).default_extras_by == ()
-
-
-def test_the_label_is_the_last_part_of_the_name() -> None:
-    """Of wheels and bundles, with a build tag and without."""
-    assert with_label("a-1.0-py3-none-any.whl", "x1") == "a-1.0-py3-none-any-x1.whl"
-    assert with_label("a-1.0-2-py3-none-any.whl.tar.zst", "x1") == "a-1.0-2-py3-none-any-x1.whl.tar.zst"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuenv.model.distribution import WheelFile
-from gpuenv.model.filename import BUNDLE, FileName, is_native, label_of, split_filename, tags_of, version_of
+from gpuenv.model.filename import BUNDLE, FileName, is_native, label_of, split_filename, tags_of, version_of, with_label
 
 PLAIN = "torch-2.9.0+cu128-cp312-cp312-manylinux_2_28_x86_64"
 NAMES = {
@@ -91,3 +91,10 @@ def test_no_name_has_two_readings(
     found = split_filename("-".join(parts) + packed)
 
     assert FileName(name, version, build, f"{python}-{abi}-{platform}", label) == found
+
+
+def test_the_label_is_the_last_part_of_the_name() -> None:
+    """Of wheels and bundles, with a build tag and without."""
+    assert with_label("a-1.0-py3-none-any.whl", "x1") == "a-1.0-py3-none-any-x1.whl"
+    assert with_label("a-1.0-2-py3-none-any.whl.tar.zst", "x1") == "a-1.0-2-py3-none-any-x1.whl.tar.zst"
+    assert with_label("a-1.0-py3-none-any.whl", "") == "a-1.0-py3-none-any.whl"

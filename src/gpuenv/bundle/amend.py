@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.default_extras import FILE, KEYWORD, DefaultExtras, encode
-from gpuenv.model.filename import VARIANT, stem_of
+from gpuenv.model.filename import VARIANT
 from gpuenv.model.selectors import PLACEHOLDERS, nearest_selectors, parse_selector, template_problem
 from gpuenv.model.version import normal_name
 
-__all__ = ["NOTHING", "Amendment", "amended", "check_extras", "with_keyword", "with_label"]
+__all__ = ["NOTHING", "Amendment", "amended", "check_extras", "with_keyword"]
 
 _KEYWORDS = re.compile(rb"^Keywords:[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
 _EXTRA = re.compile(rb"^Provides-Extra:[ \t]*([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
@@ -34,12 +34,6 @@ class Amendment:
 
 
 NOTHING = Amendment()
-
-
-def with_label(filename: str, label: str) -> str:
-    """The file name of the variant of a wheel or bundle that is none."""
-    stem = stem_of(filename) or filename
-    return f"{stem}-{label}{filename[len(stem) :]}"
 
 
 def amended(amendment: Amendment, dist_info: str, read: Callable[[str], bytes | None]) -> dict[str, bytes]:

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from gpuenv.archive.bundle import Content, write_bundle
 from gpuenv.archive.bundled import SymbolicLink
-from gpuenv.bundle.amend import NOTHING, Amendment, amended, check_extras, with_label
+from gpuenv.bundle.amend import NOTHING, Amendment, amended, check_extras
 from gpuenv.bundle.record import new_record, record_row
 from gpuenv.bundle.split import DEVEL, RUNTIME, Part
 from gpuenv.bundle.tree import FoundLink
 from gpuenv.errors import ArchiveError, UsageError
 from gpuenv.model.default_extras import DefaultExtras, checked
 from gpuenv.model.facts import Damage, NativeFacts, Symlink, encode_facts, moved, natural
-from gpuenv.model.filename import BUNDLE
+from gpuenv.model.filename import BUNDLE, with_label
 from gpuenv.model.host_libraries import brought_by
 from gpuenv.model.requirement import Requirement
 from gpuenv.model.version import InvalidVersion, normal_name, parse_version
@@ -71,8 +71,7 @@ class PackPlan:
     @property
     def filename(self) -> str:
         """Its file name."""
-        name = f"{_stem(self.identity)}-{self.identity.tag}{BUNDLE}"
-        return with_label(name, self.amendment.label) if self.amendment.label else name
+        return with_label(f"{_stem(self.identity)}-{self.identity.tag}{BUNDLE}", self.amendment.label)
 
     @property
     def sonames(self) -> tuple[str, ...]:

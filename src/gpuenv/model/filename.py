@@ -19,6 +19,7 @@ __all__ = [
     "stem_of",
     "tags_of",
     "version_of",
+    "with_label",
 ]
 
 BUNDLE = ".whl.tar.zst"
@@ -79,6 +80,12 @@ def label_of(filename: str) -> str:
         return ""
     name = split_filename(filename)
     return name.label if name else ""
+
+
+def with_label(filename: str, label: str) -> str:
+    """The file name of the variant of a wheel or bundle that is none; "" makes none of it."""
+    stem = stem_of(filename) or filename
+    return f"{stem}-{label}{filename[len(stem) :]}" if label else filename
 
 
 def is_native(filename: str) -> bool:

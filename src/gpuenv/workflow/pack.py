@@ -242,7 +242,7 @@ def _needs(
 ) -> tuple[SonameNeed, ...]:
     root = root_of(identity)
     wanted = unmet(facts, arranged.links)
-    found = _providers(project, settings, set(wanted) - set(settings.provides), identity.name) if wanted else {}
+    found = _providers(project, set(wanted) - set(settings.provides), identity.name) if wanted else {}
     return tuple(
         SonameNeed(
             soname,
@@ -253,7 +253,7 @@ def _needs(
     )
 
 
-def _providers(project: Project, settings: PackSettings, sonames: set[str], own: str) -> dict[str, Requirement]:
+def _providers(project: Project, sonames: set[str], own: str) -> dict[str, Requirement]:
     """Who brings sonames: the project's table, those of its indexes, the one that is shipped; never `own`."""
     manifest = _manifest(project)
     tables: list[Callable[[str], Sequence[Requirement]]] = []

@@ -9,12 +9,12 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from gpuenv.archive.bundled import open_bundle
 from gpuenv.archive.wheel import open_wheel
-from gpuenv.bundle.amend import NOTHING, Amendment, with_label
+from gpuenv.bundle.amend import NOTHING, Amendment
 from gpuenv.bundle.repack import bundle_name, repack, rewheel
 from gpuenv.bundle.towheel import LinksAs, to_wheel, wheel_name
 from gpuenv.bundle.variant import amendment_of
 from gpuenv.errors import StoreError, UsageError
-from gpuenv.model.filename import BUNDLE, split_filename
+from gpuenv.model.filename import BUNDLE, split_filename, with_label
 from gpuenv.model.made import Made, State
 from gpuenv.workflow.artifacts import facts_of
 from gpuenv.workflow.facts import sha256_of
@@ -69,8 +69,7 @@ def _pairs(files: Sequence[str], settings: Settings, added: Amendment) -> list[t
     for text in files:
         source = _source(text, settings.to, added)
         name = bundle_name(source.name) if settings.to == "bundle" else wheel_name(source.name)
-        name = with_label(name, added.label) if added.label else name
-        path = (settings.output or source.parent) / name
+        path = (settings.output or source.parent) / with_label(name, added.label)
         if path in made:
             raise UsageError(f"{made[path]} and {text} would both become {path}")
         made[path] = text
