@@ -9,7 +9,10 @@ from gpuenv.model.filename import stem_of
 from gpuenv.model.target import Target
 from gpuenv.model.wheel_variant import WheelVariant
 
-__all__ = ["Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "split_key"]
+__all__ = ["PROJECT", "Lock", "LockedArtifact", "LockedIndex", "LockedPackage", "LockedTarget", "split_key"]
+
+# The root that is neither an extra nor a group; `native` in tool.gpuenv counts as of it.
+PROJECT = "project"
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from gpuenv.model.facts import NativeFacts
 from gpuenv.model.linkage import Linkage, linkage
-from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget, split_key
+from gpuenv.model.lock import PROJECT, LockedArtifact, LockedPackage, LockedTarget, split_key
 from gpuenv.model.rules import NativeRules, PackageRules
 
 __all__ = ["NATIVE", "Link", "LockedGraph"]
 
 # What stands for a binary where the project itself needs a soname.
 NATIVE = "`native` in tool.gpuenv"
-_PROJECT = "project"
 
 
 class Link(NamedTuple):
@@ -113,8 +112,8 @@ class LockedGraph:
 
     def roots(self) -> Iterator[Link]:
         """What the project, its extras and its groups depend on."""
-        for root in sorted(self.locked.roots, key=lambda root: (root != _PROJECT, root)):
-            who = self.project if root == _PROJECT else f"{self.project} ({root.replace(':', ' ')})"
+        for root in sorted(self.locked.roots, key=lambda root: (root != PROJECT, root)):
+            who = self.project if root == PROJECT else f"{self.project} ({root.replace(':', ' ')})"
             yield from (self._requires(who, "", key) for key in self.locked.roots[root])
         for provider, sonames in self.locked.libraries.items():
             yield Link(self.project, "", provider, sonames, NATIVE)

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from gpuenv.model.lock import LockedArtifact, LockedPackage, LockedTarget, split_key
+from gpuenv.model.lock import PROJECT, LockedArtifact, LockedPackage, LockedTarget, split_key
 
-__all__ = ["PROJECT", "Branch", "LockedTree", "Node", "tree_above", "tree_below", "within"]
-
-# The part of the project that is neither an extra nor a group; `native` in tool.gpuenv counts as of it.
-PROJECT = "project"
+__all__ = ["Branch", "LockedTree", "Node", "tree_above", "tree_below", "within"]
 
 Artifacts: TypeAlias = Mapping[str, LockedArtifact]  # by file name
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from gpuenv.model.locked_tree import PROJECT, Branch, LockedTree, Node, within
+from gpuenv.model.lock import PROJECT
+from gpuenv.model.locked_tree import Branch, LockedTree, Node, within
 
 __all__ = ["ASCII", "LINES", "Glyphs", "tree_document", "tree_page"]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Conflict, Missing, Pin, Solution
+from gpuenv.model.lock import PROJECT
 from gpuenv.model.manifest import Manifest
 from gpuenv.model.progress import Progress
 from gpuenv.model.selectors import alternatives_on
@@ -74,7 +75,7 @@ def _in_order(manifest: Manifest) -> list[Target]:
 def _task(
     manifest: Manifest, target: Target, gatherer: Gatherer, routes: Routes, kept: Kept, exclude_newer: str | None
 ) -> Task:
-    roots = {"project": manifest.dependencies + tuple(manifest.target_dependencies.get(target.name, ()))}
+    roots = {PROJECT: manifest.dependencies + tuple(manifest.target_dependencies.get(target.name, ()))}
     roots |= {f"extra:{name}": requirements for name, requirements in sorted(manifest.extras.items())}
     roots |= {f"group:{name}": requirements for name, requirements in sorted(manifest.groups.items())}
     return Task(

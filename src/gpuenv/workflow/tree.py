@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from gpuenv.errors import NotLocked, UsageError
-from gpuenv.model.lock import LockedTarget
-from gpuenv.model.locked_tree import PROJECT, LockedTree, tree_above, tree_below
+from gpuenv.model.lock import PROJECT, LockedTarget
+from gpuenv.model.locked_tree import LockedTree, tree_above, tree_below
 from gpuenv.workflow.locked import asked_key, read_lock, stale_warnings, targets_of
 from gpuenv.workflow.project import Project
 
