@@ -44,9 +44,10 @@ _BLOCK = 128 << 10
 _CHECKSUM = 4  # of the byte that describes a frame
 _ALL: dict[int, int] = {CompressionParameter.enable_long_distance_matching: 1, CompressionParameter.checksum_flag: 1}
 # A window of 128 MiB instead of 32 makes a frame 1 to 2 % smaller and twice as slow to unpack. Jobs of 16 MiB are
-# packed side by side, which costs 1 %; the bytes do not depend on how many.
+# packed side by side, which costs 1 %; the bytes do not depend on how many. Level 3 is 2 to 6 % smaller, and packs
+# dense CUDA code at 150 MB/s on two cores instead of 210.
 _FAST = _ALL | {
-    CompressionParameter.compression_level: 3,
+    CompressionParameter.compression_level: 2,
     CompressionParameter.window_log: 25,
 }
 _JOB = 16 << 20
