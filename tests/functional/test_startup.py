@@ -12,7 +12,8 @@ DEAR = (
     "installer", "isal", "keyring", "logging", "msgspec", "packaging", "pydantic", "resolvelib", "rich", "socket",
     "ssl", "tomlkit", "tomllib", "zipfile",
 )  # fmt: skip
-# Today 37 of gpuenv itself, one of them for each command, and about 60 of the libraries that it stands on (typer with its click, platformdirs).
+# Today 37 of gpuenv itself, of which each group of commands is one, and about 60 of the libraries that it stands on
+# (typer with its click, platformdirs).
 OWN, FOREIGN = 40, 90
 
 
