@@ -74,14 +74,14 @@ class Ladder:
         body = None
         if wheel.metadata_sha256 is not None:
             body = await self._beside(wheel, index, ".metadata", wheel.metadata_sha256, METADATA_LIMIT)
-        if body is None:
-            try:
+        try:
+            if body is None:
                 body = await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename))
-            except (_NoRanges, ArchiveError):
-                path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
-                return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
-        known = parse_metadata(body)
-        return known if known.default_extras_by is None else await self._with_extras(known, wheel, index)
+            known = parse_metadata(body)
+            return known if known.default_extras_by is None else await self._with_extras(known, wheel, index)
+        except (_NoRanges, ArchiveError):
+            path = await self._whole(wheel, index)
+            return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
 
     async def _with_extras(self, known: Metadata, wheel: WheelFile, index: Index | None) -> Metadata:
         """The metadata with the publisher's default extras, which are in a file of their own."""
@@ -89,9 +89,6 @@ class Ladder:
             body = await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename, EXTRAS))
         except NoSuchMember as error:
             return without_extras(known, error)
-        except (_NoRanges, ArchiveError):
-            path = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
-            return await asyncio.to_thread(wheel_metadata, path, wheel.filename)
         return with_extras(known, body)
 
     def _local(self, wheel: WheelFile) -> Path | None:
@@ -125,15 +122,13 @@ class Ladder:
         return held
 
     async def _own_variant(self, wheel: WheelFile, index: Index | None) -> bytes | None:
-        local = self._local(wheel)
-        if local is None:
-            try:
-                return await self._by_ranges(wheel, index, lambda file: metadata_in(file, wheel.filename, VARIANT))
-            except ArchiveError:
-                return None
-            except _NoRanges:
-                local = await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
-        return await asyncio.to_thread(_member, local, wheel.filename, VARIANT)
+        def part(file: SparseFile) -> _Part[bytes]:
+            return metadata_in(file, wheel.filename, VARIANT)
+
+        try:
+            return await self._inside(wheel, index, part, lambda path: _member(path, wheel.filename, VARIANT))
+        except ArchiveError:
+            return None
 
     async def _beside(self, wheel: WheelFile, index: Index | None, what: str, said: str, limit: int) -> bytes | None:
         """A file beside the wheel; None if the index promised one and has none. said: its digest, or ""."""
@@ -161,17 +156,34 @@ class Ladder:
         held = self._cache.bundles.load(key) if key else None
         if held is not None:
             return held
-        local = self._local(bundle)
-        if local is None:
-            try:
-                found = await self._by_ranges(bundle, index, lambda file: AboutBundle(file, bundle.filename))
-            except _NoRanges:
-                local = await self._downloads.whole(bundle.url, bundle.filename, index, sha256=bundle.sha256)
-        if local is not None:
-            found = await asyncio.to_thread(about_file, local, bundle.filename)
+        found = await self._inside(
+            bundle,
+            index,
+            lambda file: AboutBundle(file, bundle.filename),
+            lambda path: about_file(path, bundle.filename),
+        )
         if key:
             self._cache.bundles.save(key, found)
         return found
+
+    async def _inside(
+        self,
+        wheel: WheelFile,
+        index: Index | None,
+        part: "Callable[[SparseFile], _Part[T_co]]",
+        read: "Callable[[Path], T_co]",
+    ) -> "T_co":
+        """What is found in a file that is on this disk, else by ranges of it, else in the whole of it."""
+        local = self._local(wheel)
+        if local is None:
+            try:
+                return await self._by_ranges(wheel, index, part)
+            except _NoRanges:
+                local = await self._whole(wheel, index)
+        return await asyncio.to_thread(read, local)
+
+    async def _whole(self, wheel: WheelFile, index: Index | None) -> Path:
+        return await self._downloads.whole(wheel.url, wheel.filename, index, sha256=wheel.sha256)
 
     async def _by_ranges(
         self, wheel: WheelFile, index: Index | None, inside: "Callable[[SparseFile], _Part[T_co]]"

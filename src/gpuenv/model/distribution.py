@@ -115,6 +115,11 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The requirements that may apply without any extra (""), or can apply only for one."""
         return self.by_extra.get(extra, ()) if extra else self.requires
 
+    @property
+    def every_line(self) -> tuple[str, ...]:
+        """All requirements, those that apply for no extra first; one of several extras comes several times."""
+        return (*self.requires, *(line for lines in self.by_extra.values() for line in lines))
+
 
 class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a bundle says of itself.

@@ -67,8 +67,7 @@ def matters_by_metadata(metadata: Metadata) -> bool:
     """Does it require what only GPU software requires, or have extras by architecture?"""
     if any(device_extras(metadata.extras, vendor) for vendor in _DEVICE_EXTRAS):
         return True
-    lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
-    return any(_COMPANIONS.match(name) for name in required_names(lines))
+    return any(_COMPANIONS.match(name) for name in required_names(metadata.every_line))
 
 
 def device_extras(extras: Iterable[str], vendor: Vendor) -> tuple[str, ...]:
@@ -88,8 +87,7 @@ def has_companions(metadata: Metadata, claimed: Iterable[str]) -> bool:
     """
     if all(normal_name(f"device-{architecture}") in metadata.extras for architecture in claimed):
         return True
-    lines = [*metadata.requires, *(line for extra in metadata.by_extra.values() for line in extra)]
-    return any("variant_" in line.partition(";")[2] for line in lines)
+    return any("variant_" in line.partition(";")[2] for line in metadata.every_line)
 
 
 def _claim_refusal(claimed: Sequence[str], asked: Linkage, facts: NativeFacts) -> str | None:

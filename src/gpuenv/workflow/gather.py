@@ -17,6 +17,7 @@ from gpuenv.model.answer import Missing
 from gpuenv.model.demand import Learnt
 from gpuenv.model.distribution import Catalog, Metadata, Page, WheelFile
 from gpuenv.model.facts import NativeFacts
+from gpuenv.model.manifest import Index
 from gpuenv.model.progress import Progress
 from gpuenv.model.providers import NO_PROVIDERS, ProviderTable
 from gpuenv.model.variants import BadVariants, Variants, parse_variants
@@ -25,7 +26,7 @@ from gpuenv.solve import Scout, Task
 from gpuenv.workflow.facts import WheelFacts
 from gpuenv.workflow.route import Routes
 
-__all__ = ["GATHERING", "Gatherer"]
+__all__ = ["GATHERING", "Gatherer", "first_page"]
 
 GATHERING = "index pages and metadata"
 
@@ -101,12 +102,7 @@ class Gatherer:
         route = self._routes.of(name, target)
         key = (tuple(index.name for index in route), name)
         if key not in self._known.pages:
-            found: Page | None = None
-            for index in route:
-                found = await self._client.page(name, index)
-                if found is not None and found.releases:
-                    break
-            self._known.pages[key] = found or Page(name, "", ())
+            self._known.pages[key] = await first_page(self._client, route, name)
         page = self._pages.setdefault(target, {})[name] = self._known.pages[key]
         return page
 
@@ -156,6 +152,16 @@ class Gatherer:
     def failed(self, key: str, error: GpuenvError) -> None:
         """Remember a failure until a solve needs what failed."""
         self._known.failed[key] = error
+
+
+async def first_page(client: IndexClient, route: Iterable[Index], name: str) -> Page:
+    """The page of the first index that knows a name; a page without releases if none does."""
+    found: Page | None = None
+    for index in route:
+        found = await client.page(name, index)
+        if found is not None and found.releases:
+            break
+    return found or Page(name, "", ())
 
 
 def _read_variants(file: WheelFile, data: bytes | None) -> Variants | str:

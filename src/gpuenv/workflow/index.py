@@ -135,7 +135,9 @@ def _variants(archive: Bundle | WheelArchive) -> Variants | None:
 
 
 def _warnings(entry: Entry) -> Iterator[str]:
-    properties = entry.variants.labels[label_of(entry.filename)] if entry.variants else ()
+    if entry.variants is None:
+        return
+    properties = entry.variants.labels[label_of(entry.filename)]
     if empty := ", ".join(empty_claims(properties, entry.facts, parse_metadata(entry.metadata))):
         yield f"{entry.filename} claims {empty}, and carries no code for it: a lock for such a GPU passes it over"
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from gpuenv.errors import GpuenvError
 from gpuenv.index import IndexClient
 from gpuenv.model.answer import Pin, Solution
-from gpuenv.model.distribution import Metadata, Page, WheelFile
+from gpuenv.model.distribution import Metadata, WheelFile
 from gpuenv.model.requirement import Requirement, parse_requirement
 from gpuenv.model.selectors import siblings
 from gpuenv.model.target import Target
 from gpuenv.solve.offers import Offers
+from gpuenv.workflow.gather import first_page
 from gpuenv.workflow.route import Routes
 
 __all__ = ["may_save", "saved"]
@@ -110,7 +111,8 @@ class _Spared:
 
     async def _size(self, requirement: Requirement) -> int | None:
         """The size of the file that a requirement would bring: 0 if no release serves the target, None: not known."""
-        page = await self._page(requirement.name)
+        route = self._routes.of(requirement.name, self._target.name)
+        page = await first_page(self._client, route, requirement.name)
         choice = next(Offers(page, self._target, self._exclude_newer).choices([requirement.specifier]), None)
         if choice is None:
             return 0
@@ -118,11 +120,3 @@ class _Spared:
         if wheel.size is None and wheel.sha256 is not None:  # without a digest it would have to be downloaded
             wheel = await self._client.complete(wheel, self._routes.by_name.get(page.index))
         return wheel.size
-
-    async def _page(self, name: str) -> Page:
-        """The page of the first index that knows the name."""
-        for index in self._routes.of(name, self._target.name):
-            page = await self._client.page(name, index)
-            if page is not None and page.releases:
-                return page
-        return Page(name, "", ())

@@ -13,6 +13,7 @@ from gpuenv.model.lock import LockedArtifact
 from gpuenv.model.stored import StoredObject
 from gpuenv.model.variant_choice import architectures
 from gpuenv.model.variants import LIMIT, BadVariants, Property, parse_variants
+from gpuenv.model.wheel_variant import WheelVariant
 from gpuenv.store.store import Store
 
 __all__ = ["empty_claims", "refuse_false_variants"]
@@ -42,7 +43,7 @@ def refuse_false_variants(
         if artifact.variant is None:
             continue
         stored = objects[name]
-        lie = _lie(artifact, store.path(stored) / "site-packages" / stored.dist_info / VARIANT)
+        lie = _lie(artifact.variant, store.path(stored) / "site-packages" / stored.dist_info / VARIANT)
         if lie:
             raise IntegrityError(
                 f"{artifact.filename} is not the variant that it was locked for",
@@ -54,11 +55,8 @@ def refuse_false_variants(
             )
 
 
-def _lie(artifact: LockedArtifact, path: Path) -> list[str]:
+def _lie(variant: WheelVariant, path: Path) -> list[str]:
     """What a wheel says of itself, and what its lock says, where they differ; empty where they agree."""
-    variant = artifact.variant
-    if variant is None:
-        return []
     try:
         with path.open("rb") as file:
             said = parse_variants(file.read(LIMIT + 1), variant.label)
