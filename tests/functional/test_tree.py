@@ -42,9 +42,7 @@ def locked(project: Project) -> Project:
 
 def lines(project: Project, *arguments: str) -> list[str]:
     """What `gpuenv tree` says, on stdout alone."""
-    result = project.run("tree", *arguments)
-    assert result.err == ""
-    return result.out.splitlines()
+    return project.lines("tree", *arguments)
 
 
 def test_tree(locked: Project) -> None:

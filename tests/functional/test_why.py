@@ -40,9 +40,7 @@ def locked(project: Project) -> Project:
 
 def lines(project: Project, *arguments: str) -> list[str]:
     """What `gpuenv why` says, on stdout alone."""
-    result = project.run("why", *arguments)
-    assert result.err == ""
-    return result.out.splitlines()
+    return project.lines("why", *arguments)
 
 
 def test_package(locked: Project) -> None:

@@ -170,6 +170,12 @@ class Project:
         finally:
             _one_at_a_time.release()
 
+    def lines(self, *arguments: object) -> list[str]:
+        """What `gpuenv …` says, on stdout alone."""
+        result = self.run(*arguments)
+        assert result.err == ""
+        return result.out.splitlines()
+
     def call(
         self,
         *command: object,
